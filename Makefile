@@ -1,0 +1,52 @@
+# Gapcast: everything a developer does, by name.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+
+.DEFAULT_GOAL := help
+.PHONY: setup demo test lint bench ci clean help
+
+setup: $(STAMP) ## Make .venv with Gapcast and its tools, and fetch MicroPython
+	@echo "Ready: $(BIN)/gapcast --help"
+
+demo: $(STAMP) ## Update a bench of simulated boards on this machine
+	$(BIN)/gapcast sim
+
+test: $(STAMP) ## Run the tests, under CPython and MicroPython
+	$(BIN)/pytest
+
+lint: $(STAMP) ## Check style, types and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+bench: $(STAMP) ## Measure against other multicast tools (needs root)
+	$(BIN)/python tests/bench/run.py
+
+ci: lint test ## Everything that must pass before a change goes in
+
+clean: ## Remove what was built and fetched
+	rm -rf build dist $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Gapcast needs Python 3.11 or newer; $(PYTHON) is older or missing. Try: make setup PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  rm -rf $(VENV); \
+	  $(PYTHON) -m venv $(VENV) 2>/dev/null \
+	  || { rm -rf $(VENV); $(PYTHON) -m virtualenv -q $(VENV) 2>/dev/null; } \
+	  || { rm -rf $(VENV); uv venv -q --seed --python $(PYTHON) $(VENV) 2>/dev/null; } \
+	  || { rm -rf $(VENV); \
+	       echo "$(PYTHON) cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv" >&2; \
+	       exit 1; }; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m gapcast_tools.upy >/dev/null \
+	  || echo "Without MicroPython the simulated boards run in CPython. Try again: $(BIN)/python -m gapcast_tools.upy"
+	@touch $@

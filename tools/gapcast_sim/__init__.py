@@ -1,0 +1,1 @@
+"""Test doubles that ship: simulated boards running the real boot client, lossy links, and faulty flash."""
