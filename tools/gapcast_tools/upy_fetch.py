@@ -58,7 +58,8 @@ class Source:
         lines = ["Types: deb", f"URIs: {self.uri}", f"Suites: {' '.join(suites)}"]
         lines.append(f"Components: {components}")
         if self.signed_by:
-            lines.append(f"Signed-By: {self.signed_by}")
+            inline_key = "\n" in self.signed_by  # begins on a line of its own
+            lines.append(f"Signed-By:\n {self.signed_by}" if inline_key else f"Signed-By: {self.signed_by}")
         if self.trusted:
             lines.append(f"Trusted: {self.trusted}")
         return "\n".join(lines) + "\n"
