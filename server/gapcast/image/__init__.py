@@ -1,0 +1,1 @@
+"""Firmware images: ESP32 applications, containers (`N.gap`), and the samples that simulated boards run."""

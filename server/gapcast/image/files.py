@@ -1,0 +1,81 @@
+"""Reading and writing whole files safely, and sizes as people type them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from gapcast.errors import OperatorError
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
+
+
+def read_bounded(path: Path, limit_bytes: int) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OperatorError: It cannot be read, or has more than `limit_bytes` bytes.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise OperatorError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > limit_bytes:
+        raise OperatorError(
+            f"{path} is larger than {limit_bytes} bytes", "no board takes an image that large"
+        )
+    return data
+
+
+def write_atomically(path: Path, parts: Iterable[bytes]) -> int:
+    """Write `path` so that a reader, or a power cut, finds the old file or the new one and nothing between.
+
+    Returns:
+        The number of bytes written.
+
+    Raises:
+        OperatorError: The directory is missing or cannot be written.
+    """
+    written = 0
+    try:
+        # Not tempfile: its files are 0600, which would hide an image from a server of another user.
+        temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+        try:
+            with temporary.open("xb") as file:
+                for part in parts:
+                    written += file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise OperatorError(f"cannot write {path}: {error.strerror}") from error
+    return written
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `4096`, `64k` or `2M` (powers of 1024).
+
+    Raises:
+        OperatorError: Anything else.
+    """
+    cleaned = text.strip().lower().removesuffix("ib").removesuffix("b")
+    unit = cleaned[-1:] if cleaned[-1:] in ("k", "m") else ""
+    number = cleaned[: len(cleaned) - len(unit)]
+    if not (number.isascii() and number.isdigit()) or len(number) > 12:
+        raise OperatorError(f"{text!r} is not a size", "bytes, or with k or M: 4096, 64k, 2M")
+    return int(number) * _UNITS[unit]
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)  # the rename itself is on disk only now
+    finally:
+        os.close(handle)
