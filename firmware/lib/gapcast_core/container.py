@@ -18,6 +18,7 @@ CHUNK_BYTES = 4096  # one flash sector
 DIGEST_BYTES = 16  # SHA-256 cut to 128 bits: second preimages stay out of reach
 TABLE_ALIGN_BYTES = 1024  # the container stays a whole number of board blocks
 MAX_PAYLOAD_BYTES = 65535 * 1024  # block numbers are 16 bits (RFC 1350)
+MAX_COUNTER = 0xFFFFFFFF  # a u32; MicroPython's struct would cut a larger one without a word
 
 MAGIC = b"GAP1"
 FORMAT_VERSION = 1
@@ -40,6 +41,8 @@ class Header:
     def __init__(self, name, version, board, image_bytes, table_digest, image_digest, counter=0, target=TARGET_APP):
         if not 0 < image_bytes <= MAX_PAYLOAD_BYTES - CHUNK_BYTES:
             raise UsageError("image of %d bytes" % image_bytes)
+        if not 0 <= counter <= MAX_COUNTER:
+            raise UsageError("counter %d" % counter)
         self.name = name
         self.version = version
         self.board = board
@@ -56,7 +59,7 @@ class Header:
     def pack(self):
         """The 1024 header bytes, unsigned.
 
-        Raises UsageError when a name is too long, empty where it must not be, or has a NUL.
+        Raises UsageError when a name is empty, too long, or not what parse_header accepts.
         """
         fields = struct.pack(
             _FIELDS,
@@ -125,8 +128,8 @@ def _round_up(number, step):
 
 def _pack_name(text, size):
     raw = text.encode()
-    if not raw or len(raw) > size or b"\0" in raw:
-        raise UsageError("name %r: 1 to %d bytes, no NUL" % (text, size))
+    if not 0 < len(raw) <= size or not _is_printable(raw):
+        raise UsageError("name %r: 1 to %d printable ASCII characters, no blanks" % (text, size))
     return raw
 
 
@@ -137,9 +140,13 @@ def _parse_name(field):
         if raw[end:] != bytes(len(raw) - end):
             raise PeerError("bad_name")
         raw = raw[:end]
-    if not raw:
+    if not raw or not _is_printable(raw):
         raise PeerError("bad_name")
+    return raw.decode()
+
+
+def _is_printable(raw):
     for byte in raw:
         if not 32 < byte < 127:
-            raise PeerError("bad_name")
-    return raw.decode()
+            return False
+    return True
