@@ -59,8 +59,8 @@ def parse_multicast(text):
     try:
         octets = [parse_number(octet, 0, 255) for octet in parts[0].split(".")]
         port = parse_number(parts[1], 1, 65535)
-    except PeerError as exc:
-        raise PeerError("bad_multicast", ERR_OPTION) from exc
+    except PeerError:
+        raise PeerError("bad_multicast", ERR_OPTION)
     if len(octets) != 4 or not 224 <= octets[0] <= 239:
         raise PeerError("bad_multicast", ERR_OPTION)
     return "%d.%d.%d.%d" % tuple(octets), port, is_master
@@ -86,8 +86,8 @@ def parse_ranges(text, max_block):
         try:
             first = parse_number(ends[0], after + 1, max_block)
             last = parse_number(ends[-1], first, max_block)
-        except PeerError as exc:
-            raise PeerError("bad_ranges", ERR_OPTION) from exc
+        except PeerError:
+            raise PeerError("bad_ranges", ERR_OPTION)
         ranges.append((first, last - first + 1))
         after = last
     return ranges

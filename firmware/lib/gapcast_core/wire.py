@@ -167,8 +167,8 @@ def _parse_strings(data):
     for part in raw[:-1].split(b"\0", 2 + 2 * MAX_OPTIONS):
         try:
             fields.append(part.decode())
-        except ValueError as exc:  # UnicodeDecodeError on CPython, UnicodeError on MicroPython
-            raise PeerError("bad_text", ERR_ILLEGAL) from exc
+        except ValueError:  # UnicodeDecodeError on CPython, UnicodeError on MicroPython
+            raise PeerError("bad_text", ERR_ILLEGAL)
     return fields
 
 

@@ -1,0 +1,122 @@
+"""The part of MicroPython's `esp32` module that an OTA client uses, over simulated flash.
+
+Semantics as in ports/esp32/esp32_partition.c: the 2-argument writeblocks erases and wants whole
+sectors, the 3-argument one only programs; errors are OSError(-esp_err).
+"""
+
+import sim_ota
+import sim_world
+from sim_flash import SECTOR_BYTES, NorFile
+
+_ESP_ERR_INVALID_ARG = 0x102
+_ESP_ERR_INVALID_SIZE = 0x104
+_ESP_ERR_NOT_FOUND = 0x105
+_ESP_ERR_OTA_VALIDATE_FAILED = 0x1503
+_ENOENT = 2
+_OTADATA_BYTES = 2 * SECTOR_BYTES
+_SUBTYPE_OTA_0 = 0x10
+
+_nor = {}
+_running_slot = 0
+
+
+def sim_power_on():
+    """The boot loader's choice; called once, before the firmware runs. Returns the slot."""
+    global _running_slot
+    _running_slot = sim_ota.select_slot(_open("otadata"))
+    return _running_slot
+
+
+def _open(label):
+    if label not in _nor:
+        size_bytes = _OTADATA_BYTES if label == "otadata" else sim_world.settings["slot_bytes"]
+        _nor[label] = NorFile(sim_world.folder + "/" + label + ".bin", size_bytes)
+    return _nor[label]
+
+
+def _boot_slot():
+    entry = sim_ota.active(_open("otadata"))
+    return 0 if entry is None else (entry[1] - 1) % 2
+
+
+class Partition:
+    """One application slot."""
+
+    BOOT = 0
+    RUNNING = 1
+    TYPE_APP = 0
+    TYPE_DATA = 1
+
+    def __init__(self, which, block_size=SECTOR_BYTES):
+        if which == self.RUNNING:
+            slot = _running_slot
+        elif which == self.BOOT:
+            slot = _boot_slot()
+        elif which in ("ota_0", "ota_1"):
+            slot = int(which[-1])
+        else:
+            raise OSError(-_ESP_ERR_NOT_FOUND, "ESP_ERR_NOT_FOUND")
+        self._slot = slot
+        self._label = "ota_%d" % slot
+        self._nor = _open(self._label)
+        self._block_size = block_size
+
+    @classmethod
+    def find(cls, type=TYPE_APP, subtype=0xFF, label=None, block_size=SECTOR_BYTES):
+        found = []
+        if type == cls.TYPE_APP:
+            for slot in (0, 1):
+                name = "ota_%d" % slot
+                if subtype in (0xFF, _SUBTYPE_OTA_0 + slot) and label in (None, name):
+                    found.append(cls(name, block_size))
+        return found
+
+    @staticmethod
+    def mark_app_valid_cancel_rollback():
+        if not sim_ota.mark_valid(_open("otadata")):
+            raise OSError(-261, "ESP_ERR_NOT_FOUND")
+
+    def info(self):
+        address = 0x10000 + self._slot * self._nor.size_bytes
+        return (self.TYPE_APP, _SUBTYPE_OTA_0 + self._slot, address, self._nor.size_bytes, self._label, False)
+
+    def readblocks(self, block, buf, offset=0):
+        self._nor.read(self._at(block, offset, len(buf)), buf)
+
+    def writeblocks(self, block, buf, offset=None):
+        if offset is None:
+            if len(buf) % SECTOR_BYTES:
+                raise OSError(-_ESP_ERR_INVALID_SIZE, "ESP_ERR_INVALID_SIZE")
+            at = self._at(block, 0, len(buf))
+            for sector in range(at // SECTOR_BYTES, (at + len(buf)) // SECTOR_BYTES):
+                self._nor.erase(sector)
+            offset = 0
+        self._nor.program(self._at(block, offset, len(buf)), buf)
+
+    def ioctl(self, command, argument):
+        if command == 4:
+            return self._nor.size_bytes // self._block_size
+        if command == 5:
+            return self._block_size
+        if command == 6:
+            if self._block_size != SECTOR_BYTES:
+                return -22
+            self._at(argument, 0, SECTOR_BYTES)
+            self._nor.erase(argument)
+            return 0
+        return None
+
+    def get_next_update(self):
+        return Partition("ota_%d" % (1 - _running_slot))
+
+    def set_boot(self):
+        fault = sim_ota.image_fault(self._nor)
+        if fault:
+            raise OSError(-_ESP_ERR_OTA_VALIDATE_FAILED, "ESP_ERR_OTA_VALIDATE_FAILED")
+        sim_ota.set_boot(_open("otadata"), self._slot)
+
+    def _at(self, block, offset, length):
+        at = block * self._block_size + offset
+        if at < 0 or at + length > self._nor.size_bytes:
+            raise OSError(-_ESP_ERR_INVALID_SIZE, "ESP_ERR_INVALID_SIZE")
+        return at

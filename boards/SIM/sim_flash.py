@@ -1,0 +1,96 @@
+"""NOR flash in files, one file a partition, with NOR's rules.
+
+Programming only clears bits; erasing sets a whole 4 KiB sector to ones. A file is as long as
+the highest byte ever programmed; what lies beyond it is blank (ones), so big empty slots cost
+nothing.
+"""
+
+import os
+import time
+
+import sim_world
+
+SECTOR_BYTES = 4096
+PAGE_BYTES = 256
+# W25Q-JV class, typical (facts: esp32-micropython section 4).
+ERASE_SECTOR_US = 45000
+PROGRAM_PAGE_US = 600
+_FILL = b"\xff" * SECTOR_BYTES
+
+
+class NorFile:
+    """One partition's flash. Offsets and sizes in bytes."""
+
+    def __init__(self, path, size_bytes):
+        self.size_bytes = size_bytes
+        try:
+            self._length = os.stat(path)[6]
+        except OSError:
+            open(path, "wb").close()
+            self._length = 0
+        self._file = open(path, "r+b", buffering=0)
+        self._old = bytearray(1024)
+
+    def read(self, offset, buf):
+        """Fill `buf` from `offset`; blank beyond the file."""
+        inside = self._length - offset
+        if inside >= len(buf):
+            self._file.seek(offset)
+            self._file.readinto(buf)
+            return
+        view = memoryview(buf)
+        if inside > 0:
+            self._file.seek(offset)
+            self._file.readinto(view[:inside])
+        else:
+            inside = 0
+        while inside < len(buf):
+            step = min(len(buf) - inside, SECTOR_BYTES)
+            view[inside : inside + step] = _FILL if step == SECTOR_BYTES else _FILL[:step]
+            inside += step
+
+    def program(self, offset, data):
+        """Clear the bits that `data` has clear; never set one."""
+        if sim_world.settings["flash_timing"]:
+            time.sleep_us((len(data) + PAGE_BYTES - 1) // PAGE_BYTES * PROGRAM_PAGE_US)
+        if offset >= self._length:
+            self._extend(offset)
+            self._file.seek(offset)
+            self._file.write(data)
+            self._length = offset + len(data)
+            return
+        if len(data) != len(self._old):
+            self._old = bytearray(len(data))
+        self.read(offset, self._old)
+        if self._old != (_FILL if len(data) == SECTOR_BYTES else _FILL[: len(data)]):
+            data = self._and(data)
+        self._file.seek(offset)
+        self._file.write(data)
+        if offset + len(data) > self._length:
+            self._length = offset + len(data)
+
+    def erase(self, sector):
+        """Set one 4 KiB sector to ones."""
+        if sim_world.settings["flash_timing"]:
+            time.sleep_us(ERASE_SECTOR_US)
+        offset = sector * SECTOR_BYTES
+        if offset >= self._length:
+            return
+        self._file.seek(offset)
+        self._file.write(_FILL)
+        if offset + SECTOR_BYTES > self._length:
+            self._length = offset + SECTOR_BYTES
+
+    def _and(self, data):
+        old = self._old
+        for i in range(len(old)):
+            old[i] &= data[i]
+        return old
+
+    def _extend(self, offset):
+        """Blank bytes up to `offset` (a block came out of order)."""
+        self._file.seek(self._length)
+        while self._length < offset:
+            step = min(offset - self._length, SECTOR_BYTES)
+            self._file.write(_FILL if step == SECTOR_BYTES else _FILL[:step])
+            self._length += step

@@ -1,0 +1,71 @@
+"""Power-on of a simulated board: boot loader, pre-boot client, application.
+
+Started as `micropython sim_main.mpy FOLDER` with the firmware and this folder on sys.path. The
+exit code says what the launcher, which plays the power supply, has to do: 3 means reset.
+"""
+
+import sys
+import time
+
+
+def main(folder):
+    import sim_world
+
+    sim_world.load(folder)
+    if sys.implementation.name == "cpython":
+        import sim_cpython
+
+        sim_cpython.install()
+    import sim_select
+    import sim_socket
+
+    sys.modules["socket"] = sim_socket
+    sys.modules["select"] = sim_select
+    _seed_radio()
+
+    import esp32
+    import sim_app
+    import sim_report
+    from gapcast_boot import agent
+
+    slot = esp32.sim_power_on()
+    reporter = sim_report.Reporter()
+    reporter.emit("boot", slot=slot)
+    progress = sim_report.SimProgress(reporter)
+    config = agent.load_config(folder + "/gapcast.json")
+    if sim_world.settings["raw"]:
+        _raw(agent, config, folder, progress, reporter)
+        return
+    # What firmware/boot.py does on a real board.
+    agent.run(progress, config, _hold)
+    sim_app.start(esp32.Partition(esp32.Partition.RUNNING), sim_app.Board(reporter, slot))
+
+
+def _raw(agent, config, folder, progress, reporter):
+    try:
+        agent.fetch_file(config, folder + "/raw.bin", progress, _hold)
+    except Exception as exc:
+        progress.result("failed", str(exc) or repr(exc))
+        sys.exit(1)
+    reporter.emit("raw", heap_peak_bytes=reporter.heap_peak_bytes)
+
+
+def _hold():
+    """Wait for the moment at which a fleet starts together; only the first boot waits."""
+    import sim_world
+
+    wait_s = sim_world.settings["at_s"] - time.time()
+    if 0 < wait_s < 3600:
+        time.sleep(wait_s)
+
+
+def _seed_radio():
+    import random
+
+    import sim_world
+
+    random.seed(sim_world.settings["seed"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

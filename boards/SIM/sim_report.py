@@ -1,0 +1,110 @@
+"""One JSON line an event on standard output: how the launcher watches a board."""
+
+import gc
+import json
+import sys
+import time
+
+from gapcast_boot.progress import Progress
+
+MAP_CELLS = 64
+
+
+class Reporter:
+    """Writes events and keeps the highest heap use it has seen."""
+
+    def __init__(self):
+        self.heap_peak_bytes = 0
+
+    def emit(self, event, **fields):
+        used = gc.mem_alloc()
+        if used > self.heap_peak_bytes:
+            self.heap_peak_bytes = used
+        fields["event"] = event
+        fields["ms"] = time.ticks_ms()
+        sys.stdout.write(json.dumps(fields) + "\n")
+        if hasattr(sys.stdout, "flush"):
+            sys.stdout.flush()
+
+
+def gap_map(gaps, cells=MAP_CELLS):
+    """One hex digit a cell of the image: 0 nothing received yet, f all of it."""
+    if not gaps.total:
+        return "f" * cells
+    missing = [0] * cells
+    for i in range(gaps.gap_count):
+        _spread(missing, gaps.first(i) - 1, gaps.length(i), gaps.total)
+    digits = []
+    for cell in range(cells):
+        size = (cell + 1) * gaps.total // cells - cell * gaps.total // cells
+        have = size - missing[cell]
+        digits.append("0123456789abcdef"[15 * have // size if size else 15])
+    return "".join(digits)
+
+
+def _spread(missing, start, length, total):
+    """Count the blocks start..start+length-1 (from 0) into the cells they fall in."""
+    cells = len(missing)
+    while length > 0:
+        cell = ((start + 1) * cells - 1) // total
+        end = (cell + 1) * total // cells
+        step = min(length, end - start)
+        missing[cell] += step
+        start += step
+        length -= step
+
+
+class SimProgress(Progress):
+    """The client's progress as events."""
+
+    def __init__(self, reporter):
+        self._emit = reporter.emit
+        self._role = None
+        self._streamed = False
+
+    def note(self, text):
+        self._emit("note", text=text)
+
+    def started(self):
+        self._emit("started")
+
+    def header(self, header):
+        self._emit(
+            "header",
+            name=header.name,
+            version=header.version,
+            image_bytes=header.image_bytes,
+            container_bytes=header.container_bytes,
+        )
+
+    def phase(self, name, gaps):
+        if name != "repair":
+            self._role = name
+        self._emit("phase", phase=name, total=gaps.total, missing=gaps.missing_blocks)
+
+    def blocks(self, gaps):
+        self._emit("blocks", total=gaps.total, missing=gaps.missing_blocks, gaps=gaps.gap_count, map=gap_map(gaps))
+
+    def stream_over(self, gaps, receiver):
+        self._emit(
+            "stream_over",
+            end=receiver.end,
+            was_master=receiver.was_master,
+            total=gaps.total,
+            missing=gaps.missing_blocks,
+            gaps=gaps.gap_count,
+            largest=gaps.largest_gap_blocks(),
+            merges=gaps.merges,
+            duplicates=receiver.duplicates,
+            drops=receiver.drops,
+            map=gap_map(gaps),
+        )
+
+    def verified(self):
+        self._emit("verified")
+
+    def bad_chunks(self, count):
+        self._emit("bad_chunks", count=count)
+
+    def result(self, outcome, detail):
+        self._emit("result", outcome=outcome, detail=detail)

@@ -1,0 +1,175 @@
+"""UDP sockets of a PC that behave like an ESP32's (facts: esp32-micropython sections 1 and 6).
+
+Bridged: ("ip", port) addresses; timeouts in 100 ms steps; a timeout is None from readinto and
+EAGAIN from recv; readinto fills its buffer before it returns; an empty datagram deafens the
+socket; the queue holds six datagrams; joining takes 8 bytes and there is no leaving. On top:
+the radio's loss of multicast.
+"""
+
+import errno
+import random
+import select
+import socket as _host
+import sys
+
+import sim_world
+
+AF_INET = _host.AF_INET
+SOCK_DGRAM = _host.SOCK_DGRAM
+SOL_SOCKET = 1
+SO_REUSEADDR = 2
+IPPROTO_IP = 0
+IP_ADD_MEMBERSHIP = 35
+
+_ON_CPYTHON = sys.implementation.name == "cpython"
+_SO_RCVBUF = 8
+_STEP_MS = 100
+_FOREVER_MS = 1 << 29
+# What Linux charges a queue for one datagram of some 1 KiB; setsockopt doubles its argument.
+_SKB_BYTES = 2304
+
+
+def getaddrinfo(host, port):
+    if _ON_CPYTHON:
+        return [(AF_INET, SOCK_DGRAM, 0, "", (_host.gethostbyname(host), port))]
+    raw = bytes(_host.getaddrinfo(host, port)[0][-1])
+    return [(AF_INET, SOCK_DGRAM, 0, "", _unpack(raw))]
+
+
+def _pack(address):
+    """The host's form of ("ip", port): a packed sockaddr_in under MicroPython."""
+    if _ON_CPYTHON:
+        return address
+    ip, port = address
+    octets = [int(octet) for octet in (ip or "0.0.0.0").split(".")]
+    return bytes([2, 0, port >> 8, port & 255] + octets) + bytes(8)
+
+
+def _unpack(raw):
+    if _ON_CPYTHON:
+        return raw
+    return "%d.%d.%d.%d" % tuple(raw[4:8]), raw[2] << 8 | raw[3]
+
+
+class socket:
+    """One UDP socket."""
+
+    def __init__(self, family=AF_INET, kind=SOCK_DGRAM, proto=0):
+        if kind != SOCK_DGRAM:
+            raise OSError(errno.EINVAL)
+        self._sock = _host.socket(AF_INET, SOCK_DGRAM)
+        self._sock.setblocking(False)
+        queue = sim_world.settings["rx_queue"]
+        self._sock.setsockopt(SOL_SOCKET, _SO_RCVBUF, queue * _SKB_BYTES // 2)
+        self._poll = select.poll()
+        self._poll.register(self._sock, select.POLLIN)
+        self._wait = self._poll.poll if _ON_CPYTHON else self._poll.ipoll
+        self._timeout_ms = _FOREVER_MS
+        self._deaf = False
+        self._port = 0
+        self._loss_1000 = 0
+        self.lost = 0
+
+    def fileno(self):
+        return self._sock.fileno()
+
+    def setsockopt(self, level, option, value):
+        if option == IP_ADD_MEMBERSHIP:
+            if len(value) != 8:
+                raise ValueError("invalid arguments")
+            self._join(value)
+        elif option == SO_REUSEADDR:
+            self._sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, value)
+
+    def _join(self, membership):
+        """Bind to the group: a PC has many boards, each of which must hear only its own groups."""
+        group = "%d.%d.%d.%d" % tuple(membership[:4])
+        self._sock.bind(_pack((group, self._port)))
+        self._sock.setsockopt(IPPROTO_IP, IP_ADD_MEMBERSHIP, membership)
+        self._loss_1000 = sim_world.settings["loss_1000"]
+
+    def bind(self, address):
+        if address[0] == "":
+            self._port = address[1]  # bound when it joins: see _join
+            if address[1] == 0:
+                self._sock.bind(_pack(("0.0.0.0", 0)))
+        else:
+            self._sock.bind(_pack(address))
+
+    def connect(self, address):
+        self._sock.connect(_pack(address))
+
+    def settimeout(self, seconds):
+        if seconds is None:
+            self._timeout_ms = _FOREVER_MS
+        elif seconds == 0:
+            self._timeout_ms = 0
+        else:
+            self._timeout_ms = max(_STEP_MS, int(seconds * 1000) // _STEP_MS * _STEP_MS)
+
+    def setblocking(self, blocking):
+        self.settimeout(None if blocking else 0)
+
+    def sendto(self, data, address):
+        return self._sock.sendto(data, _pack(address))
+
+    def send(self, data):
+        return self._sock.send(data)
+
+    def close(self):
+        self._sock.close()
+
+    def _ready(self):
+        """Wait for a datagram; False after the timeout."""
+        for _event in self._wait(self._timeout_ms):
+            return True
+        return False
+
+    def recvfrom(self, size):
+        if self._deaf:
+            return b"", ("0.0.0.0", 0)
+        while self._ready():
+            data, address = self._sock.recvfrom(size)
+            if self._survives():
+                self._deaf = len(data) == 0
+                return data, _unpack(address)
+        raise OSError(errno.EAGAIN)
+
+    def recv(self, size):
+        return self.recvfrom(size)[0]
+
+    def readinto(self, buf):
+        """Bytes read, None after a timeout, 0 for ever once an empty datagram came."""
+        if self._deaf:
+            return 0
+        filled = 0
+        full = len(buf)
+        while filled < full:
+            length = self._receive(buf if not filled else memoryview(buf)[filled:])
+            if length is None:
+                if not self._ready():
+                    return filled or None
+            elif length == 0:
+                self._deaf = True
+                return filled
+            elif self._survives():
+                filled += length
+        return filled
+
+    def _receive(self, buf):
+        """One datagram into `buf`; None when none is waiting."""
+        if not _ON_CPYTHON:
+            # The unix port's readinto goes on to the next datagram until the buffer is full,
+            # just as the ESP32's does.
+            return self._sock.readinto(buf)
+        try:
+            return self._sock.recv_into(buf)
+        except BlockingIOError:
+            return None
+
+    def _survives(self):
+        """False when the radio lost this datagram (multicast only: unicast is repeated by Wi-Fi)."""
+        if self._loss_1000 and random.getrandbits(16) * 1000 >> 16 < self._loss_1000:
+            self.lost += 1
+            return False
+        return True

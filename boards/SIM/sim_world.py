@@ -1,0 +1,31 @@
+"""The physical world of one simulated board: its folder, radio, clock speed and power.
+
+Loaded by sim_main from `sim.json` in the board's folder; read by the other sim_* modules. The
+client under test never sees this module: it sees esp32, machine, network and socket.
+"""
+
+import json
+
+DEFAULTS = {
+    "ip": "127.0.0.1",
+    "loss_1000": 0,  # independent loss of multicast datagrams, in 1/1000
+    "seed": 1,
+    "rx_queue": 6,  # datagrams an ESP32 socket queues (CONFIG_LWIP_UDP_RECVMBOX_SIZE)
+    "flash_timing": False,  # sleep as long as a NOR flash of the W25Q class would take
+    "slot_bytes": 0x1800000,
+    "mac": "02:00:00:00:00:01",
+    "at_s": 0,  # hold the first request until this moment (seconds since 1970)
+    "raw": None,  # fetch this plain file instead of an image
+}
+
+settings = dict(DEFAULTS)
+folder = "."
+
+
+def load(path):
+    """Read `path`/sim.json over the defaults."""
+    global folder
+    folder = path
+    settings.update(DEFAULTS)
+    with open(path + "/sim.json") as file:
+        settings.update(json.load(file))

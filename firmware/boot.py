@@ -1,0 +1,5 @@
+"""Pre-boot: look for a new image before the application starts (MicroPython runs this first)."""
+
+from gapcast_boot import agent
+
+agent.run()

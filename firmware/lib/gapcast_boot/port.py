@@ -1,0 +1,142 @@
+"""Every difference between the runtimes a board may have, in this one file.
+
+Facts about the ESP32 port that shape it (shared by all ESP32-class chips):
+readinto is the only receive that allocates nothing, and it returns only when the buffer is
+full or the timeout has passed; timeouts come in steps of 100 ms; a timeout is None, not an
+exception; an empty datagram deafens a socket for good; there is no leaving of a group.
+"""
+
+import errno
+import gc
+import os
+import random
+import select
+import socket
+import time
+
+READ_TIMEOUT_S = 0.1  # the ESP32's step; a shorter one gives EAGAIN at once
+DEAF = -1  # read_frame: this socket will never hear again, open a new one
+_CONTROL_BYTES = 512
+
+_QUIET_ERRNOS = (errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNREFUSED)
+_IP_ADD_MEMBERSHIP = getattr(socket, "IP_ADD_MEMBERSHIP", 35)
+
+
+class Clock:
+    """Milliseconds since power-on as a plain growing int (ticks_ms wraps)."""
+
+    def __init__(self):
+        self._last = time.ticks_ms()
+        self._now_ms = 0
+
+    def now_ms(self):
+        ticks = time.ticks_ms()
+        self._now_ms += time.ticks_diff(ticks, self._last)
+        self._last = ticks
+        return self._now_ms
+
+
+def sleep_ms(duration_ms):
+    time.sleep_ms(duration_ms)
+
+
+def random_16():
+    """A random number 0..65535, different on each board."""
+    raw = os.urandom(2)
+    return raw[0] << 8 | raw[1]
+
+
+def random_below(limit):
+    return random.getrandbits(16) % limit
+
+
+def collect():
+    """Tidy the heap between phases, so the collector stays out of the receive loop."""
+    gc.collect()
+
+
+def resolve(host, port):
+    """("ip", port) of a host name or address. Raises OSError."""
+    return socket.getaddrinfo(host, port)[0][-1]
+
+
+def open_udp(local_ip):
+    """A UDP socket on an ephemeral port, with the read timeout set."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((local_ip, 0))
+    sock.settimeout(READ_TIMEOUT_S)
+    return sock
+
+
+def open_group(group, port, interface_ip, source):
+    """A socket that hears `group`:`port` from the address `source` only.
+
+    Connecting it makes the network stack itself discard foreign senders, so the receive loop
+    can use readinto, which does not tell the sender.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("", port))
+    membership = _ip_bytes(group) + _ip_bytes(interface_ip)
+    sock.setsockopt(0, _IP_ADD_MEMBERSHIP, membership)
+    sock.connect(source)
+    sock.settimeout(READ_TIMEOUT_S)
+    return sock
+
+
+def read_frame(sock, buf):
+    """Bytes of one frame read into `buf`, 0 after a timeout, or DEAF. Allocates nothing."""
+    try:
+        length = sock.readinto(buf)
+    except OSError as exc:
+        if exc.errno in _QUIET_ERRNOS:
+            return 0
+        raise
+    if length is None:
+        return 0
+    return length or DEAF
+
+
+def read_from(sock, size_bytes):
+    """(datagram, address), or (None, None) after a timeout. For handshakes only: allocates."""
+    try:
+        data, address = sock.recvfrom(size_bytes)
+    except OSError as exc:
+        if exc.errno in _QUIET_ERRNOS:
+            return None, None
+        raise
+    return data, address
+
+
+def send(sock, data):
+    """Send on a connected socket; what the network refuses now is repeated by a timer later."""
+    try:
+        sock.send(data)
+    except OSError:
+        pass
+
+
+class ControlPort:
+    """A connected socket that is looked at now and then, without waiting."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+
+    def read(self):
+        """The next waiting datagram, or None."""
+        for _ready in self._poll.ipoll(0):
+            try:
+                return self.sock.recv(_CONTROL_BYTES)
+            except OSError:
+                return None
+        return None
+
+    def close(self):
+        self._poll.unregister(self.sock)
+        self.sock.close()
+
+
+def _ip_bytes(text):
+    return bytes([int(octet) for octet in text.split(".")])

@@ -1,0 +1,207 @@
+"""One multicast session as a client sees it: master or listener (PROTOCOL.md section 7).
+
+Pure: frames, datagrams and milliseconds come in; which block to store, which ACK to send and
+how the session ended come out. The order that keeps a power cut harmless is the caller's:
+`accept` a frame, write the block to flash, then tell `stored`. Nothing here allocates per
+packet.
+"""
+
+from . import options as opt
+from . import wire
+from .errors import PeerError
+
+# How a session ended, for the caller to act on.
+RUNNING = 0
+COMPLETE = 1  # every block is stored
+GAPS_LEFT = 2  # the stream is over (its end seen as master, or our turn): repair now
+SILENCE = 3  # nobody speaks any more: go on by ourselves
+REFUSED = 4  # the server sent an ERROR
+
+NO_ACK = -1
+
+FIRST_DATA_MS = 3000  # the server gathers, and a master before us may have to be replaced
+SILENCE_MS = 1500  # the server replaces a dead master within a second
+STOCK_SILENCE_MS = 15000  # atftpd takes up to 12 s to replace a dead master
+MASTER_REPEAT_MS = 300  # a master repeats its ACK when nothing comes
+BACKOFF_MIN_MS = 500
+BACKOFF_SPAN_MS = 1500
+
+
+class Receiver:
+    """State of one session.
+
+    offer: the server's OACK. gaps: the GapList to fill, in blocks of offer.blksize.
+    random_16: a random number 0..65535 for the back-off.
+    """
+
+    def __init__(self, offer, gaps, now_ms, random_16):
+        self.offer = offer
+        self.gaps = gaps
+        self.is_master = offer.is_master
+        self.was_master = offer.is_master
+        self.end = RUNNING
+        self.error = None
+        self.ack = 0  # every client acknowledges its OACK (RFC 2090)
+        self.position = 1  # the stream's next block, whether we wanted it or not
+        self.heard_data = False
+        self.drops = {}
+        self.duplicates = 0
+        self._random_16 = random_16
+        self._heard_ms = now_ms
+        self._acked = 0
+        self._repeats = 0
+        self._half_window = offer.window // 2 or 1
+        self._full_bytes = wire.HEADER_BYTES + offer.blksize
+        self._set_last()
+        if gaps.complete and gaps.total_known:
+            self._finish()
+        elif self.is_master:
+            self.ack = self._request()
+
+    def _set_last(self):
+        """Length of the last block's frame; 0 while the size is unknown."""
+        self._last_bytes = 0
+        if self.gaps.total_known and self.offer.size_bytes is not None:
+            rest = self.offer.size_bytes - (self.gaps.total - 1) * self.offer.blksize
+            self._last_bytes = wire.HEADER_BYTES + rest
+
+    # -- DATA ---------------------------------------------------------------------------
+
+    def accept(self, frame, length, now_ms):
+        """The block number to store from frame[4:length], or 0 for nothing to store."""
+        if length < 4 or frame[0] != 0 or frame[1] != wire.OP_DATA:
+            return self._drop("not_data")
+        block = frame[2] << 8 | frame[3]
+        if block == 0:
+            return self._drop("block_zero")
+        if not self.gaps.total_known and length < self._full_bytes:
+            self._learn_total(block, length)
+        self._heard_ms = now_ms
+        self._repeats = 0
+        self.heard_data = True
+        if block > self.gaps.total:
+            return self._beyond(block, length)
+        if length != self._full_bytes and not (block == self.gaps.total and length >= self._last_bytes):
+            return self._drop("wrong_length")
+        if self.gaps.is_missing(block):
+            return block
+        self.duplicates += 1
+        self._moved(block)
+        return 0
+
+    def stored(self, block):
+        """Block `block` is in flash now."""
+        self.gaps.add(block)
+        self._moved(block)
+
+    def _drop(self, reason):
+        self.drops[reason] = self.drops.get(reason, 0) + 1
+        return 0
+
+    def _learn_total(self, block, length):
+        """A short DATA is the last (RFC 1350 section 6), once nothing came after it."""
+        total = block if length > wire.HEADER_BYTES else block - 1
+        if total >= self.gaps.next_block - 1:
+            self.gaps.set_total(total)
+            self.offer.size_bytes = (block - 1) * self.offer.blksize + length - wire.HEADER_BYTES
+            self._set_last()
+
+    def _beyond(self, block, length):
+        """A stock session ends an exact multiple with an empty DATA; all else is foreign."""
+        if block != self.gaps.total + 1 or length != wire.HEADER_BYTES:
+            return self._drop("beyond_end")
+        self._moved(self.gaps.total)
+        return 0
+
+    def _moved(self, block):
+        ahead = block >= self.position
+        if ahead:
+            self.position = block + 1
+        if self.gaps.complete:
+            self._finish()
+        elif self.is_master:
+            self._clock(ahead)
+
+    def _clock(self, ahead):
+        """The master's ACK: every half window, at the end, and for each probe."""
+        if self.offer.gap_aware:
+            if ahead and self.position - 1 - self._acked < self._half_window and self.position <= self.gaps.total:
+                return
+            self.ack = self._request()
+            if self.ack == self.gaps.total:
+                self.end = GAPS_LEFT
+        else:
+            self.ack = self._request()
+
+    def _request(self):
+        """The ACK that asks for what we want next (an ACK n requests n + 1)."""
+        if self.offer.gap_aware:
+            self._acked = self.gaps.next_missing(self.position) - 1
+        else:
+            self._acked = self.gaps.next_missing(1) - 1
+        return self._acked
+
+    def _finish(self):
+        self.end = COMPLETE
+        self.ack = self.offer.final_ack()
+
+    # -- control and time ---------------------------------------------------------------
+
+    def control(self, data, now_ms):
+        """A datagram from the session's TID on our own port."""
+        try:
+            op = wire.opcode(data)
+            if op == wire.OP_ERROR:
+                self.error = wire.parse_error(data)
+                self.end = REFUSED
+            elif op == wire.OP_OACK:
+                self._oack(wire.parse_oack(data), now_ms)
+            else:
+                self._drop("not_control")
+        except PeerError as exc:
+            self._drop(exc.reason)
+
+    def _oack(self, options, now_ms):
+        value = wire.option(options, opt.MULTICAST)
+        if value is None:
+            self._drop("oack_without_multicast")
+            return
+        group, port, is_master = opt.parse_multicast(value)
+        if group and (group, port) != (self.offer.group, self.offer.port):
+            self._drop("group_changed")
+            return
+        self._heard_ms = now_ms
+        self._repeats = 0
+        if not is_master:
+            self.is_master = False
+        elif wire.option(options, opt.RANGES):
+            self.ack = self.gaps.next_missing(1) - 1
+            self.end = GAPS_LEFT
+        else:
+            self.is_master = True
+            self.was_master = True
+            self.ack = self._request()
+
+    def tick(self, now_ms):
+        """Time has passed without a frame; call it about every 100 ms."""
+        idle_ms = now_ms - self._heard_ms
+        if self.is_master and idle_ms > MASTER_REPEAT_MS * (self._repeats + 1):
+            self._repeats += 1
+            self.ack = self._request()
+        if idle_ms > self._patience_ms():
+            self.end = SILENCE
+
+    def _patience_ms(self):
+        if not self.offer.gap_aware:
+            return STOCK_SILENCE_MS
+        if not self.heard_data:
+            return FIRST_DATA_MS
+        if self.position > self.gaps.total and not self.is_master:
+            return self._backoff_ms()
+        return SILENCE_MS
+
+    def _backoff_ms(self):
+        """Random, and shorter the more is missing (PXE MTFTP's rule), so turns stay spread."""
+        have_blocks = self.gaps.total - self.gaps.missing_blocks
+        span_ms = BACKOFF_SPAN_MS * have_blocks // (self.gaps.total or 1)
+        return BACKOFF_MIN_MS + span_ms * (self._random_16 & 0xFF) // 255

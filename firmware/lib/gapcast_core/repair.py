@@ -1,0 +1,111 @@
+"""The unicast side: one TFTP read with a window, of a whole file or of a virtual file.
+
+RFC 1350, 2347, 2348, 7440, and `ranges` (PROTOCOL.md section 4). Pure, like receiver.py: the
+caller reads a frame, asks `accept`, stores the block if it is still missing, then `advance`.
+"""
+
+from . import wire
+from .errors import UsageError
+
+NO_ACK = -1
+REPEAT_MS = 500  # a silent server gets our last ACK again; its own timer is shorter
+GIVE_UP_REPEATS = 8
+
+
+class Reader:
+    """One read.
+
+    offer: the server's answer. total: blocks of the whole file that carry bytes, or None.
+    """
+
+    def __init__(self, offer, total, now_ms):
+        self.offer = offer
+        self.done = False  # the last DATA is in
+        self.failed = None  # "timeout", or (code, text) of an ERROR
+        self.block = 0  # the real block of the frame just accepted
+        self.ack = NO_ACK if offer.plain else 0
+        self.repeats = 0
+        self._total = total
+        self._next = 1  # the next number of the virtual file
+        self._in_window = 0
+        self._asked_again = False
+        self._full_bytes = wire.HEADER_BYTES + offer.blksize
+        self._last_frame = False
+        self._heard_ms = now_ms
+        self._range = 0
+        self._offset = 0
+        self._count = None
+        if offer.ranges is not None:
+            if not offer.ranges:
+                raise UsageError("a repair of no ranges")
+            self._count = 0
+            for _first, length in offer.ranges:
+                self._count += length
+
+    @property
+    def data_complete(self):
+        """All that was asked for is in; only the empty last DATA may be outstanding."""
+        if self._count is not None:
+            return self._next > self._count
+        return self._total is not None and self._next > self._total
+
+    def accept(self, frame, length, now_ms):
+        """True when frame[4:length] is the next block in order; its number is `block`."""
+        if length < 4 or frame[0] != 0:
+            return False
+        if frame[1] == wire.OP_ERROR:
+            self.failed = wire.parse_error(frame[:length])
+            return False
+        if frame[1] != wire.OP_DATA or length > self._full_bytes:
+            return False
+        self._heard_ms = now_ms
+        self.repeats = 0
+        ahead = ((frame[2] << 8 | frame[3]) - self._next) & 0xFFFF
+        if ahead == 0:
+            self.block = self._real_block()
+            self._last_frame = length < self._full_bytes
+            return True
+        if ahead == 0xFFFF:
+            self.ack = self._next - 1  # our ACK was lost: the server repeats its window
+        elif ahead < 0x8000 and not self._asked_again:
+            self.ack = self._next - 1  # a block is lost: resume from here (RFC 7440 section 4)
+            self._asked_again = True
+            self._in_window = 0
+        return False
+
+    def _real_block(self):
+        if self._count is None or self._range >= len(self.offer.ranges):
+            return self._next
+        return self.offer.ranges[self._range][0] + self._offset
+
+    def advance(self):
+        """The accepted block is dealt with."""
+        if self._count is not None and self._range < len(self.offer.ranges):
+            self._offset += 1
+            if self._offset == self.offer.ranges[self._range][1]:
+                self._range += 1
+                self._offset = 0
+        number = self._next
+        self._next = number + 1
+        self._in_window += 1
+        self._asked_again = False
+        if self._last_frame:
+            self.done = True
+            self.ack = number
+        elif self._count == number:
+            # The empty last DATA may be acknowledged unseen (PROTOCOL.md section 4).
+            self.done = True
+            self.ack = number + 1
+        elif self._in_window >= self.offer.window:
+            self._in_window = 0
+            self.ack = number
+
+    def tick(self, now_ms):
+        """Nothing came for a while; call it about every 100 ms."""
+        if now_ms - self._heard_ms > REPEAT_MS * (self.repeats + 1):
+            self.repeats += 1
+            self._in_window = 0
+            self._asked_again = False
+            self.ack = self._next - 1
+            if self.repeats > GIVE_UP_REPEATS:
+                self.failed = "timeout"

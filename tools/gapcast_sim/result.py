@@ -1,0 +1,125 @@
+"""What became of one board: gathered from its events, written as the `--json` of `board` and `sim`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Event = dict[str, Any]
+
+
+@dataclass
+class BoardResult:
+    """One row of the table. Blocks are of the transfer's block size (1024 bytes as a rule)."""
+
+    id: str
+    role: str = "none"  # master, listener, unicast; none: it never came so far
+    lost_blocks: int = 0  # missing when its first stream was over
+    gaps: int = 0
+    largest_gap_blocks: int = 0
+    repaired_blocks: int = 0  # fetched by unicast after its last stream
+    repaired_bytes: int = 0
+    elapsed_s: float | None = None  # first request to verified
+    digest_ok: bool | None = None  # every chunk's digest; None for a raw file
+    version: str | None = None  # as the application that runs now reports it
+    heap_peak_bytes: int = 0
+    boots: int = 0
+    slot: int | None = None
+    offered_version: str | None = None
+    outcome: str = "none"  # updated, up_to_date, refused, failed, raw
+    detail: str = ""
+    rejoins: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    MAX_NOTES = 20  # a board in trouble says the same thing over and over
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass
+class Recorder:
+    """Turns a board's events into its result and the state a display needs."""
+
+    result: BoardResult
+    total_blocks: int = 0
+    missing_blocks: int = 0
+    gap_map: str = ""
+    phase: str = "off"
+    _started_ms: int = 0
+    _streams: int = 0
+    _repair_from: int = 0
+
+    def take(self, event: Event) -> None:
+        """One event line of the board."""
+        handler = getattr(self, "_on_" + str(event.get("event")), None)
+        if handler is not None:
+            handler(event)
+
+    def _on_boot(self, event: Event) -> None:
+        self.result.boots += 1
+        self.result.slot = event["slot"]
+        self.phase = "boot"
+
+    def _on_note(self, event: Event) -> None:
+        if len(self.result.notes) < BoardResult.MAX_NOTES:
+            self.result.notes.append(event["text"])
+
+    def _on_started(self, event: Event) -> None:
+        if self.result.boots == 1:
+            self._started_ms = event["ms"]
+
+    def _on_header(self, event: Event) -> None:
+        self.result.offered_version = event["version"]
+
+    def _on_phase(self, event: Event) -> None:
+        self.phase = event["phase"]
+        self.total_blocks = event["total"]
+        self.missing_blocks = event["missing"]
+        if self.phase == "repair":
+            self._repair_from = self._repair_from or event["missing"]
+        elif self.result.role in ("none", "unicast", "listener"):
+            self.result.role = event["phase"]
+
+    def _on_blocks(self, event: Event) -> None:
+        self.total_blocks = event["total"]
+        self.missing_blocks = event["missing"]
+        self.gap_map = event["map"]
+
+    def _on_stream_over(self, event: Event) -> None:
+        self._on_blocks(event)
+        result = self.result
+        if self._streams == 0:
+            result.lost_blocks = event["missing"]
+            result.gaps = event["gaps"]
+            result.largest_gap_blocks = event["largest"]
+        result.rejoins = self._streams
+        self._streams += 1
+        result.repaired_blocks = event["missing"]
+        if event["was_master"]:
+            result.role = "master"
+
+    def _on_verified(self, event: Event) -> None:
+        self.result.elapsed_s = (event["ms"] - self._started_ms) / 1000
+        self.result.digest_ok = True
+        self.phase = "verified"
+        self.missing_blocks = 0
+        self.gap_map = "f" * len(self.gap_map)
+
+    def _on_result(self, event: Event) -> None:
+        if self.result.boots == 1 or event["outcome"] != "up_to_date":
+            self.result.outcome = event["outcome"]
+            self.result.detail = event["detail"]
+
+    def _on_app(self, event: Event) -> None:
+        self.result.version = event.get("version")
+        self._heap(event)
+        self.phase = "running"
+
+    def _on_raw(self, event: Event) -> None:
+        self.result.outcome = "raw"
+        self.result.digest_ok = None
+        self._heap(event)
+
+    def _heap(self, event: Event) -> None:
+        self.result.heap_peak_bytes = max(self.result.heap_peak_bytes, event.get("heap_peak_bytes", 0))
