@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from gapcast.errors import OperatorError
 
@@ -30,23 +32,21 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
     return data
 
 
-def write_atomically(path: Path, parts: Iterable[bytes]) -> int:
-    """Write `path` so that a reader, or a power cut, finds the old file or the new one and nothing between.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` at the end of the block, whole and on disk, or not at all.
 
-    Returns:
-        The number of bytes written.
+    A reader, or a power cut, finds the old file or the new one and nothing between.
 
     Raises:
-        OperatorError: The directory is missing or cannot be written.
+        OperatorError: The directory is missing or cannot be written; also for an OSError in the block.
     """
-    written = 0
+    # Not tempfile: its files are 0600, which would hide an image from a server of another user.
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        # Not tempfile: its files are 0600, which would hide an image from a server of another user.
-        temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
         try:
             with temporary.open("xb") as file:
-                for part in parts:
-                    written += file.write(part)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -56,7 +56,16 @@ def write_atomically(path: Path, parts: Iterable[bytes]) -> int:
         _sync_directory(path.parent)
     except OSError as error:
         raise OperatorError(f"cannot write {path}: {error.strerror}") from error
-    return written
+
+
+def write_atomically(path: Path, parts: Iterable[bytes]) -> int:
+    """Write `path` by atomic_file, and return the number of bytes.
+
+    Raises:
+        OperatorError: The directory is missing or cannot be written.
+    """
+    with atomic_file(path) as file:
+        return sum(file.write(part) for part in parts)
 
 
 def parse_size(text: str) -> int:
