@@ -48,7 +48,15 @@ def atftpd(root: Path) -> Iterator[int]:
         pytest.skip("no atftpd")
     port = free_port()
     command = [program, "--daemon", "--no-fork", "--logfile", "-", "--bind-address", "127.0.0.1"]
-    command += ["--port", str(port), "--mcast-addr", "239.255.7.1-5", "--mcast-port", str(free_port())]
+    # It prints group ports above 32767 as negative numbers (atftpd 0.8.0).
+    command += [
+        "--port",
+        str(port),
+        "--mcast-addr",
+        "239.255.7.1-5",
+        "--mcast-port",
+        str(free_port() % 32768),
+    ]
     if os.geteuid() == 0:
         command += ["--user", "root", "--group", "root"]  # its own "nobody" cannot read a test's directory
     process = subprocess.Popen([*command, str(root)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
