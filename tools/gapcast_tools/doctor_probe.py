@@ -110,8 +110,11 @@ def visit_group(host: str, port: int, name: str, local: str) -> tuple[Reply, Gro
         except OSError as error:
             return reply, GroupTest(group, group_port, is_master, join_error=error.strerror or str(error))
         with listener:
-            heard = _listen(visit, listener, expected if is_master else FEW_BLOCKS, is_master)
-        return reply, GroupTest(group, group_port, is_master, expected, *heard)
+            heard, alone = _listen(visit, listener, expected if is_master else FEW_BLOCKS, is_master)
+        if heard:
+            first = 1 if is_master else min(heard)
+            expected = max(expected, max(heard) + 1 - first)  # the blocks in between were lost
+        return reply, GroupTest(group, group_port, is_master, expected, len(heard), len(alone))
 
 
 def _join(group: str, port: int, local: str) -> socket.socket:
@@ -128,8 +131,8 @@ def _join(group: str, port: int, local: str) -> socket.socket:
     return listener
 
 
-def _listen(visit: Visit, listener: socket.socket, enough: int, is_master: bool) -> tuple[int, int]:
-    """How many blocks came by the group, and how many to us alone; a master asks for each next one."""
+def _listen(visit: Visit, listener: socket.socket, enough: int, is_master: bool) -> tuple[set[int], set[int]]:
+    """The blocks that came by the group, and those to us alone; a master asks for each next one."""
     group: set[int] = set()
     unicast: set[int] = set()
     until = time.monotonic() + LISTEN_S
@@ -149,7 +152,7 @@ def _listen(visit: Visit, listener: socket.socket, enough: int, is_master: bool)
         if sender == visit.peer and datagram[:2] == b"\0\3" and len(datagram) >= wire.HEADER_BYTES:
             group.add(datagram[2] << 8 | datagram[3])
             next_ack = min(next_ack, time.monotonic()) if is_master else until
-    return len(group), len(unicast)
+    return group, unicast
 
 
 def _reply(datagram: bytes) -> Reply:
