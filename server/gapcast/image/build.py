@@ -136,11 +136,6 @@ def build_container(
         return Container(parse_header(packed), packed + payload + table)
     except UsageError as error:
         raise OperatorError(f"this cannot be a container: {error}") from error
-    except PeerError as error:
-        raise OperatorError(
-            "name, version and board must be printable ASCII without blanks",
-            "rename it with --name or --version",
-        ) from error
 
 
 def parse_container(data: bytes) -> Container:
