@@ -76,7 +76,7 @@ def prepare(spec: BoardSpec, factory: bytes) -> None:
         "rx_queue": spec.rx_queue,
         "flash_timing": spec.flash_timing,
         "mac": spec.mac,
-        "at_s": int(spec.at_s),
+        "at_s": spec.at_s,
         "raw": spec.raw,
     }
     config = {

@@ -17,6 +17,8 @@ ANSWER_TRIES = 4  # an RRQ without an answer is repeated from the same port
 ANSWER_WAIT_MS = 600
 CONTROL_EVERY_FRAMES = 64  # how often the busy stream looks at its control port
 PROGRESS_MS = 200
+LAST_WAIT_MS = 500  # for the empty last DATA, once all bytes are in
+MAX_FAREWELLS = 8  # atftpd answers each late ACK with an OACK: this must not go on for ever
 REJOIN_SHARE = 4  # more than a quarter missing: join a stream again rather than repair
 RETRY_MIN_MS = 300
 RETRY_SPAN_MS = 1200
@@ -55,6 +57,8 @@ class Transfer:
         self._session = None  # the control port of the last multicast session
         self._session_offer = None
         self._ranges_known = True  # until an answer shows a stock server
+        self._ask_plainly = False  # tftpy does not answer a request with empty option values
+        self._why = "no answer from the server"
         self._ack_buf = bytearray(4)
         self._frame = bytearray(wire.HEADER_BYTES + BLKSIZE_BYTES)
         self._payload = memoryview(self._frame)[wire.HEADER_BYTES :]
@@ -73,7 +77,8 @@ class Transfer:
             except PeerError as exc:
                 self._judge(exc)
             except OSError as exc:
-                self._progress.note("network: %s" % exc)
+                self._why = "network: %s" % exc
+                self._progress.note(self._why)
             if self._missing() == before and not self._complete():
                 self._wait_or_fail()
         self._say_complete()
@@ -109,8 +114,12 @@ class Transfer:
     def close(self):
         """Answer what the server still asked of this client, then let go."""
         if self._session:
-            while self._session.read() is not None and self._complete():
-                self._say_complete()
+            for _waiting in range(MAX_FAREWELLS):
+                data = self._session.read()
+                if data is None:
+                    break
+                if self._complete() and offers.is_turn(data):
+                    self._say_complete()
             self._session.close()
             self._session = None
 
@@ -135,11 +144,17 @@ class Transfer:
         """A refusal of the server ends the transfer; anything else malformed is tried again."""
         if exc.reason == "refused" and exc.error_code in (wire.ERR_NOT_FOUND, wire.ERR_ACCESS):
             raise TransferError("server refuses %s: %s" % (self._name, exc.error_text), exc.error_code)
-        self._progress.note("server: %s %s" % (exc.reason, getattr(exc, "error_text", "")))
+        if exc.reason == "no_answer":
+            self._why = "no answer from the server"
+            if self._session_offer is None and not self._name.startswith("gap/"):
+                self._ask_plainly = not self._ask_plainly
+            return
+        self._why = "server: %s %s" % (exc.reason, getattr(exc, "error_text", ""))
+        self._progress.note(self._why)
 
     def _wait_or_fail(self):
         if self._clock.now_ms() - self._last_new_ms > self._stall_ms:
-            raise TransferError("no new block for %d ms" % self._stall_ms)
+            raise TransferError("nothing new for %d ms: %s" % (self._stall_ms, self._why))
         port.sleep_ms(RETRY_MIN_MS + port.random_below(RETRY_SPAN_MS))
 
     # -- asking ---------------------------------------------------------------------------
@@ -183,10 +198,15 @@ class Transfer:
     # -- multicast ------------------------------------------------------------------------
 
     def _stream(self):
-        sock, offer, first, tid = self._open(offers.image_request(self._name, BLKSIZE_BYTES, WINDOW_BLOCKS))
+        if self._ask_plainly:
+            request = offers.plain_request(self._name, BLKSIZE_BYTES, WINDOW_BLOCKS)
+        else:
+            request = offers.image_request(self._name, BLKSIZE_BYTES)
+        sock, offer, first, tid = self._open(request)
         self._adopt(offer)
         if offer.group is None:
             self._ranges_known = False
+            self._progress.phase("unicast", self.gaps)
             self._read(sock, offer, first)
             return
         self._ranges_known = offer.gap_aware
@@ -299,8 +319,9 @@ class Transfer:
                 elif length == port.DEAF:
                     break
                 else:
-                    reader.tick(self._clock.now_ms())
-                    if reader.data_complete and reader.repeats:
+                    now_ms = self._clock.now_ms()
+                    reader.tick(now_ms)
+                    if reader.data_complete and reader.quiet_ms(now_ms) > LAST_WAIT_MS:
                         break
             if reader.done or not self._head_in:
                 self._answer_reader(sock, reader)

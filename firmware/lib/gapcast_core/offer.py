@@ -7,6 +7,7 @@ from . import options as opt
 from . import wire
 from .errors import PeerError
 
+STREAM_WINDOW_BLOCKS = 8  # of a gap-aware session without `windowsize` (PROTOCOL.md section 3)
 RANGES_BUDGET_BYTES = 380  # what is left of 512 octets after a long name and the other options
 
 
@@ -45,7 +46,7 @@ class Offer:
         return self.size_bytes // self.blksize + 1
 
 
-def image_request(name, blksize, window):
+def image_request(name, blksize):
     """RRQ for a whole image: multicast if the server can, gap-aware if it is ours."""
     return wire.pack_request(
         wire.OP_RRQ,
@@ -53,7 +54,6 @@ def image_request(name, blksize, window):
         [
             (opt.BLKSIZE, str(blksize)),
             (opt.TSIZE, "0"),
-            (opt.WINDOWSIZE, str(window)),
             (opt.MULTICAST, ""),
             (opt.RANGES, ""),
         ],
@@ -104,6 +104,15 @@ def parse_offer(data, blksize, window, asked_ranges=None):
     return offer
 
 
+def is_turn(data):
+    """True for an OACK that makes its receiver the master or gives it its turn."""
+    try:
+        value = wire.option(wire.parse_oack(data), opt.MULTICAST)
+        return value is not None and opt.parse_multicast(value)[2]
+    except PeerError:
+        return False
+
+
 def refusal(data):
     """The PeerError `refused` that carries an ERROR datagram's code and text."""
     code, text = wire.parse_error(data)
@@ -127,6 +136,7 @@ def _take(offer, name, value, blksize, window, asked_ranges):
     elif name == opt.RANGES:
         if asked_ranges is None:
             offer.gap_aware = True
+            offer.window = STREAM_WINDOW_BLOCKS
             return
         offer.ranges = opt.parse_ranges(value, opt.MAX_BLOCK)
         _check_prefix(offer.ranges, asked_ranges)

@@ -23,6 +23,10 @@ FIRST_DATA_MS = 3000  # the server gathers, and a master before us may have to b
 SILENCE_MS = 1500  # the server replaces a dead master within a second
 STOCK_SILENCE_MS = 15000  # atftpd takes up to 12 s to replace a dead master
 MASTER_REPEAT_MS = 300  # a master repeats its ACK when nothing comes
+# atftpd starts its timeout (5 s by default) anew at every datagram: a quicker repeat would keep
+# it from ever sending a lost block again.
+STOCK_REPEAT_MS = 6000
+TAIL_WAIT_MS = 1500  # for a stock server's empty last DATA, once all bytes are in
 BACKOFF_MIN_MS = 500
 BACKOFF_SPAN_MS = 1500
 
@@ -50,10 +54,15 @@ class Receiver:
         self._heard_ms = now_ms
         self._acked = 0
         self._repeats = 0
+        self._in_window = 0
+        self._asked = 0
         self._half_window = offer.window // 2 or 1
         self._full_bytes = wire.HEADER_BYTES + offer.blksize
         self._set_last()
-        if gaps.complete and gaps.total_known:
+        # A stock server's last DATA is empty when the size is an exact multiple (RFC 1350).
+        size_bytes = offer.size_bytes
+        self._tail_due = not offer.gap_aware and size_bytes is not None and size_bytes % offer.blksize == 0
+        if gaps.complete and gaps.total_known and not self._tail_due:
             self._finish()
         elif self.is_master:
             self.ack = self._request()
@@ -110,6 +119,7 @@ class Receiver:
         """A stock session ends an exact multiple with an empty DATA; all else is foreign."""
         if block != self.gaps.total + 1 or length != wire.HEADER_BYTES:
             return self._drop("beyond_end")
+        self._tail_due = False
         self._moved(self.gaps.total)
         return 0
 
@@ -117,7 +127,7 @@ class Receiver:
         ahead = block >= self.position
         if ahead:
             self.position = block + 1
-        if self.gaps.complete:
+        if self.gaps.complete and not self._tail_due:
             self._finish()
         elif self.is_master:
             self._clock(ahead)
@@ -130,7 +140,14 @@ class Receiver:
             self.ack = self._request()
             if self.ack == self.gaps.total:
                 self.end = GAPS_LEFT
-        else:
+            return
+        # A stock server resumes behind the ACK (RFC 7440 section 4): one per window, and one
+        # for each new hole.
+        self._in_window += 1
+        first = self.gaps.next_missing(1)
+        hole = first < self.position and first != self._asked
+        if hole or self._in_window >= self.offer.window or self.position > self.gaps.total:
+            self._asked = first
             self.ack = self._request()
 
     def _request(self):
@@ -139,6 +156,7 @@ class Receiver:
             self._acked = self.gaps.next_missing(self.position) - 1
         else:
             self._acked = self.gaps.next_missing(1) - 1
+            self._in_window = 0
         return self._acked
 
     def _finish(self):
@@ -185,11 +203,14 @@ class Receiver:
     def tick(self, now_ms):
         """Time has passed without a frame; call it about every 100 ms."""
         idle_ms = now_ms - self._heard_ms
-        if self.is_master and idle_ms > MASTER_REPEAT_MS * (self._repeats + 1):
+        repeat_ms = MASTER_REPEAT_MS if self.offer.gap_aware else STOCK_REPEAT_MS
+        if self.is_master and idle_ms > repeat_ms * (self._repeats + 1):
             self._repeats += 1
             self.ack = self._request()
         if idle_ms > self._patience_ms():
             self.end = SILENCE
+        if self.gaps.complete and idle_ms > TAIL_WAIT_MS:
+            self._finish()
 
     def _patience_ms(self):
         if not self.offer.gap_aware:

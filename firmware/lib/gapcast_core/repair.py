@@ -8,8 +8,10 @@ from . import wire
 from .errors import UsageError
 
 NO_ACK = -1
-REPEAT_MS = 500  # a silent server gets our last ACK again; its own timer is shorter
+REPEAT_MS = 500  # a silent Gapcast server gets our last ACK again; its own timer is shorter
 GIVE_UP_REPEATS = 8
+STOCK_REPEAT_MS = 6000  # see receiver.py
+STOCK_GIVE_UP_REPEATS = 3
 
 
 class Reader:
@@ -41,6 +43,10 @@ class Reader:
             self._count = 0
             for _first, length in offer.ranges:
                 self._count += length
+
+    def quiet_ms(self, now_ms):
+        """How long nothing has come."""
+        return now_ms - self._heard_ms
 
     @property
     def data_complete(self):
@@ -102,10 +108,12 @@ class Reader:
 
     def tick(self, now_ms):
         """Nothing came for a while; call it about every 100 ms."""
-        if now_ms - self._heard_ms > REPEAT_MS * (self.repeats + 1):
+        stock = self.offer.ranges is None
+        repeat_ms = STOCK_REPEAT_MS if stock else REPEAT_MS
+        if now_ms - self._heard_ms > repeat_ms * (self.repeats + 1):
             self.repeats += 1
             self._in_window = 0
             self._asked_again = False
             self.ack = self._next - 1
-            if self.repeats > GIVE_UP_REPEATS:
+            if self.repeats > (STOCK_GIVE_UP_REPEATS if stock else GIVE_UP_REPEATS):
                 self.failed = "timeout"
