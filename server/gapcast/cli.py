@@ -14,9 +14,9 @@ from gapcast.errors import OperatorError
 COMMANDS = {
     "serve": ("gapcast.serve_cli:serve", "Serve files and images by TFTP: multicast, with repair."),
     "image": ("gapcast.image.cli:image", "Build, sign and inspect firmware images."),
-    "sim": ("gapcast_sim.cli:sim", "Simulate a bench of boards on this machine and update it."),
+    "sim": ("gapcast_sim.sim_cli:sim", "Simulate a bench of boards on this machine and update it."),
     "board": ("gapcast_sim.cli:board", "Run one simulated board against a server."),
-    "get": ("gapcast_tools.get:get", "Fetch one file as a client that tracks gaps."),
+    "get": ("gapcast_tools.get:get", "Fetch one file by plain TFTP, with a client that is not ours."),
     "doctor": ("gapcast_tools.doctor:doctor", "Check this machine, its network and a server."),
 }
 EXIT_OPERATOR = 2

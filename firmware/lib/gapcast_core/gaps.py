@@ -22,15 +22,19 @@ class GapList:
     """The missing blocks out of 1..total.
 
     total: number of blocks, or None while the length is unknown (no `tsize`, RFC 2349).
+    capacity: gaps it can hold; None is what fits 2 KiB.
     """
 
-    def __init__(self, total, capacity=CAPACITY_GAPS):
+    def __init__(self, total, capacity=None):
         if total is not None and not 0 <= total <= MAX_TOTAL_BLOCKS:
             raise UsageError("gap list of %s blocks" % total)
+        known = total is not None
+        wide = not known or total > 65535
+        code = "I" if wide else "H"
+        if capacity is None:
+            capacity = CAPACITY_GAPS // 2 if wide else CAPACITY_GAPS
         if capacity < 2:
             raise UsageError("gap list of %d gaps" % capacity)
-        known = total is not None
-        code = "H" if known and total <= 65535 else "I"
         self.total = total if known else MAX_TOTAL_BLOCKS
         self.total_known = known
         self.next_block = 1

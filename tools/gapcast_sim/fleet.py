@@ -1,0 +1,151 @@
+"""A bench of simulated boards and their server: started together, watched, and added up."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gapcast_sim.board import BoardSpec, SimBoard, factory_image, prepare
+from gapcast_sim.result import Event
+from gapcast_sim.runtime import Runtime
+from gapcast_sim.server import ServerProcess, free_port
+
+SERVER_ADDRESS = "127.0.0.1"
+MAX_BOARDS = 1000  # addresses 127.0.1.1 onwards; more do not fit a PC anyway
+START_MARGIN_S = 1.0
+START_PER_BOARD_S = 0.04  # what starting one MicroPython costs two cores
+DATAGRAM_OVERHEAD_BYTES = 46  # TFTP header, UDP, IP, Ethernet
+BLOCK_BYTES = 1024
+Snapshot = tuple[float, str]
+
+
+@dataclass
+class FleetSpec:
+    """What `gapcast sim` was asked for."""
+
+    image_name: str
+    image_bytes: int
+    root: Path
+    folder: Path
+    boards: int
+    loss: float
+    seed: int
+    rate: str
+    heap_bytes: int
+    rx_queue: int = 6
+    flash_timing: bool = False
+    limit_s: float = 300.0
+    serve_options: tuple[str, ...] = ()
+
+
+@dataclass
+class Fleet:
+    """The bench at work."""
+
+    spec: FleetSpec
+    runtime: Runtime
+    boards: list[SimBoard] = field(default_factory=list)
+    snapshots: dict[str, list[Snapshot]] = field(default_factory=dict)
+    server: ServerProcess | None = None
+    started_at: float = 0.0
+    first_request: float = 0.0
+    last_verified: float = 0.0
+
+    def build(self) -> None:
+        """Make the boards' folders and the server, started by run()."""
+        port = free_port(SERVER_ADDRESS)
+        options = ("--rate", self.spec.rate, *self.spec.serve_options)
+        self.server = ServerProcess(self.spec.root, SERVER_ADDRESS, port, options)
+        factory = factory_image()
+        at_s = math.ceil(time.time() + START_MARGIN_S + START_PER_BOARD_S * self.spec.boards)
+        for number in range(1, self.spec.boards + 1):
+            board_spec = self._board_spec(number, port, at_s)
+            prepare(board_spec, factory)
+            self.boards.append(SimBoard(board_spec, self.runtime, self._on_event))
+            self.snapshots[board_spec.id] = []
+
+    def _board_spec(self, number: int, port: int, at_s: float) -> BoardSpec:
+        name = f"board-{number:0{len(str(self.spec.boards))}d}"
+        return BoardSpec(
+            id=name,
+            folder=self.spec.folder / name,
+            server=SERVER_ADDRESS,
+            port=port,
+            image=self.spec.image_name,
+            ip=f"127.0.{1 + number // 250}.{1 + number % 250}",
+            loss=self.spec.loss,
+            seed=self.spec.seed * MAX_BOARDS + number,
+            rx_queue=self.spec.rx_queue,
+            flash_timing=self.spec.flash_timing,
+            heap_bytes=self.spec.heap_bytes,
+            at_s=at_s,
+            limit_s=self.spec.limit_s,
+        )
+
+    async def run(self, tick: Callable[[Fleet], None], tick_s: float) -> None:
+        """Until every board is done; `tick` is called for the display."""
+        assert self.server is not None
+        self.started_at = time.monotonic()
+        await self.server.start()
+        tasks = {asyncio.create_task(board.run()) for board in self.boards}
+        try:
+            while tasks:
+                done, tasks = await asyncio.wait(tasks, timeout=tick_s)
+                for task in done:
+                    task.result()
+                tick(self)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.server.stop()
+
+    def _on_event(self, board: SimBoard, event: Event) -> None:
+        now = time.monotonic()
+        kind = event.get("event")
+        if kind == "started" and board.result.boots == 1:
+            self.first_request = min(self.first_request or now, now)
+        elif kind == "verified":
+            self.last_verified = max(self.last_verified, now)
+        if kind in ("blocks", "stream_over", "verified") and board.recorder.gap_map:
+            self.snapshots[board.spec.id].append((now, board.recorder.gap_map))
+
+    @property
+    def completed(self) -> int:
+        return sum(board.ok for board in self.boards)
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """First request of all to the last image verified."""
+        if not self.last_verified:
+            return None
+        return round(self.last_verified - self.first_request, 3)
+
+    def unicast_cost_bytes(self) -> int:
+        """What the same fleet costs by plain unicast TFTP without any loss (computed)."""
+        blocks = -(-self.spec.image_bytes // BLOCK_BYTES)
+        return self.spec.boards * (self.spec.image_bytes + blocks * DATAGRAM_OVERHEAD_BYTES)
+
+    def summary(self) -> dict[str, Any]:
+        """The `--json` of `gapcast sim`."""
+        assert self.server is not None
+        return {
+            "image_bytes": self.spec.image_bytes,
+            "boards": self.spec.boards,
+            "completed": self.completed,
+            "elapsed_s": self.elapsed_s,
+            "air_bytes": self.server.air_bytes,
+            "unicast_cost_bytes": self.unicast_cost_bytes(),
+            "repair_requests": self.server.repair_requests,
+            "loss": self.spec.loss,
+            "seed": self.spec.seed,
+            "rate": self.spec.rate,
+            "runtime": self.runtime.name,
+            "server_drops": self.server.drops,
+            "results": [board.result.to_json() for board in self.boards],
+        }

@@ -1,0 +1,112 @@
+"""The picture of a roll-out: every board's gap map over time, as one HTML page without scripts."""
+
+from __future__ import annotations
+
+import base64
+import html
+import struct
+import zlib
+from pathlib import Path
+
+from gapcast_sim.board import SimBoard
+from gapcast_sim.display import air_lines
+from gapcast_sim.fleet import Fleet, Snapshot
+
+ROWS = 60  # moments shown, from the first request to the last image verified
+CELLS = 64
+# Viridis-like: dark is missing, bright is received.
+EMPTY_RGB = (38, 24, 66)
+FULL_RGB = (94, 201, 98)
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Gapcast: {title}</title>
+<style>
+ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; color: #222 }}
+ .boards {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(13em, 1fr)); gap: 1.2em }}
+ figure {{ margin: 0 }}
+ img {{ width: 100%; height: 10em; image-rendering: pixelated; border: 1px solid #ccc }}
+ figcaption {{ font-size: 13px }}
+ .bar {{ background: #5ec962; height: 1.3em; padding-left: .4em; white-space: nowrap; margin: .2em 0 }}
+ .bar.unicast {{ background: #d8d0e6 }}
+ .bad {{ color: #b00 }}
+</style>
+<h1>{title}</h1>
+<p>{lines}</p>
+<h2>Air, in images</h2>
+{bars}
+<h2>Gap maps over time</h2>
+<p>Left to right: the image. Top to bottom: time, {seconds} s in all. Dark is missing, green is in flash. The dark specks
+that stay are a board's gaps; they close from the left when its repair runs.</p>
+<div class="boards">
+{figures}
+</div>
+</html>
+"""
+
+
+def write_picture(fleet: Fleet, path: Path) -> None:
+    """Write the page."""
+    title = f"{fleet.completed} of {fleet.spec.boards} boards updated"
+    page = PAGE.format(
+        title=title,
+        lines="<br>".join(html.escape(line) for line in air_lines(fleet)),
+        bars=_bars(fleet),
+        seconds=fleet.elapsed_s if fleet.elapsed_s is not None else "-",
+        figures="\n".join(_figure(fleet, board) for board in fleet.boards),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+def _bars(fleet: Fleet) -> str:
+    assert fleet.server is not None
+    sent = sum(fleet.server.air_bytes.values()) / fleet.spec.image_bytes
+    unicast = fleet.unicast_cost_bytes() / fleet.spec.image_bytes
+    scale = 100 / max(sent, unicast)
+    rows = (("Gapcast", sent, "bar"), ("plain unicast, computed", unicast, "bar unicast"))
+    return "\n".join(
+        f'<div class="{style}" style="width:{value * scale:.1f}%">{name}: {value:.2f}</div>'
+        for name, value, style in rows
+    )
+
+
+def _figure(fleet: Fleet, board: SimBoard) -> str:
+    snapshots = fleet.snapshots[board.spec.id]
+    rows = timeline(snapshots, fleet.first_request, fleet.last_verified)
+    image = base64.b64encode(png(rows)).decode()
+    result = board.result
+    state = f"{result.role}, {result.lost_blocks} lost in {result.gaps} gaps"
+    style = "" if board.ok else ' class="bad"'
+    caption = html.escape(f"{result.id}: {state}" if board.ok else f"{result.id}: {result.outcome} {result.detail}")
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{image}">'
+        f"<figcaption{style}>{caption}</figcaption></figure>"
+    )
+
+
+def timeline(snapshots: list[Snapshot], start: float, end: float, rows: int = ROWS) -> list[str]:
+    """`rows` gap maps, evenly spaced in time; each is the latest known at its moment."""
+    lines = []
+    position = 0
+    current = "0" * CELLS
+    for row in range(rows):
+        moment = start + (end - start) * (row + 1) / rows
+        while position < len(snapshots) and snapshots[position][0] <= moment:
+            current = snapshots[position][1]
+            position += 1
+        lines.append(current)
+    return lines
+
+
+def png(rows: list[str]) -> bytes:
+    """A palette PNG (RFC 2083) of hex digits, one pixel a cell."""
+    palette = b"".join(
+        bytes(round(low + (high - low) * step / 15) for low, high in zip(EMPTY_RGB, FULL_RGB, strict=True))
+        for step in range(16)
+    )
+    pixels = b"".join(b"\0" + bytes(int(digit, 16) for digit in row) for row in rows)
+    header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, 3, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
