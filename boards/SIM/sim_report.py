@@ -100,8 +100,12 @@ class SimProgress(Progress):
             map=gap_map(gaps),
         )
 
-    def verified(self):
-        self._emit("verified")
+    def verified(self, transfer):
+        self._emit(
+            "verified",
+            repaired_blocks=transfer.repaired_blocks,
+            repaired_bytes=transfer.repaired_bytes,
+        )
 
     def bad_chunks(self, count):
         self._emit("bad_chunks", count=count)

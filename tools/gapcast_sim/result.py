@@ -17,7 +17,7 @@ class BoardResult:
     lost_blocks: int = 0  # missing when its first stream was over
     gaps: int = 0
     largest_gap_blocks: int = 0
-    repaired_blocks: int = 0  # fetched by unicast after its last stream
+    repaired_blocks: int = 0  # stored from unicast answers
     repaired_bytes: int = 0
     elapsed_s: float | None = None  # first request to verified
     digest_ok: bool | None = None  # every chunk's digest; None for a raw file
@@ -48,7 +48,6 @@ class Recorder:
     phase: str = "off"
     _started_ms: int = 0
     _streams: int = 0
-    _repair_from: int = 0
 
     def take(self, event: Event) -> None:
         """One event line of the board."""
@@ -76,9 +75,7 @@ class Recorder:
         self.phase = event["phase"]
         self.total_blocks = event["total"]
         self.missing_blocks = event["missing"]
-        if self.phase == "repair":
-            self._repair_from = self._repair_from or event["missing"]
-        elif self.result.role in ("none", "unicast", "listener"):
+        if self.phase != "repair" and self.result.role in ("none", "unicast", "listener"):
             self.result.role = event["phase"]
 
     def _on_blocks(self, event: Event) -> None:
@@ -95,13 +92,14 @@ class Recorder:
             result.largest_gap_blocks = event["largest"]
         result.rejoins = self._streams
         self._streams += 1
-        result.repaired_blocks = event["missing"]
         if event["was_master"]:
             result.role = "master"
 
     def _on_verified(self, event: Event) -> None:
         self.result.elapsed_s = (event["ms"] - self._started_ms) / 1000
         self.result.digest_ok = True
+        self.result.repaired_blocks = event["repaired_blocks"]
+        self.result.repaired_bytes = event["repaired_bytes"]
         self.phase = "verified"
         self.missing_blocks = 0
         self.gap_map = "f" * len(self.gap_map)

@@ -86,7 +86,7 @@ def _update(config, progress, hold):
     transfer = Transfer(server, local_ip, name, sink, clock, progress, config["stall_ms"])
     _fetch(transfer, config["image"] + ".gap")
     _verify(transfer, sink, progress)
-    progress.verified()
+    progress.verified(transfer)
     transfer.close()
     slot.set_boot()
     return "updated", header.version
@@ -174,4 +174,4 @@ def fetch_file(config, path, progress, hold=None):
         transfer.close()
     finally:
         sink.close()
-    progress.verified()
+    progress.verified(transfer)

@@ -25,7 +25,7 @@ class Progress:
         """A multicast session ended; `gaps` is what it left."""
         print("gapcast: stream over, %d blocks in %d gaps missing" % (gaps.missing_blocks, gaps.gap_count))
 
-    def verified(self):
+    def verified(self, transfer):
         """Every chunk in flash has the right digest (or the raw file is complete)."""
 
     def bad_chunks(self, count):

@@ -44,6 +44,8 @@ class Transfer:
         self.blksize = BLKSIZE_BYTES
         self.size_bytes = None
         self.was_master = False
+        self.repaired_blocks = 0  # stored from unicast answers
+        self.repaired_bytes = 0
         self._server = server
         self._local_ip = local_ip
         self._name = name
@@ -53,6 +55,7 @@ class Transfer:
         self._stall_ms = stall_ms
         self._last_new_ms = clock.now_ms()
         self._told_ms = 0
+        self._turn = False  # the server said that the stream is over
         self._head_bytes = 0  # stop after so many; 0 is the whole file
         self._session = None  # the control port of the last multicast session
         self._session_offer = None
@@ -68,7 +71,7 @@ class Transfer:
     def run(self):
         """Until every block is in the sink. Raises TransferError."""
         while not self._complete():
-            before = self._missing()
+            before = (self._missing(), self._turn)
             try:
                 if self._wants_stream():
                     self._stream()
@@ -79,7 +82,8 @@ class Transfer:
             except OSError as exc:
                 self._why = "network: %s" % exc
                 self._progress.note(self._why)
-            if self._missing() == before and not self._complete():
+            if (self._missing(), self._turn) == before and not self._complete():
+                self._turn = False  # nobody served it: the server may have started anew
                 self._wait_or_fail()
         self._say_complete()
 
@@ -136,9 +140,10 @@ class Transfer:
         return -1 if self.gaps is None else self.gaps.missing_blocks
 
     def _wants_stream(self):
+        """A stream, or a repair? Whoever got its turn repairs; a stream that broke off goes on."""
         if self.gaps is None or not self.gaps.total_known:
             return True
-        return self.gaps.missing_blocks * REJOIN_SHARE > self.gaps.total
+        return not self._turn and self.gaps.missing_blocks * REJOIN_SHARE > self.gaps.total
 
     def _judge(self, exc):
         """A refusal of the server ends the transfer; anything else malformed is tried again."""
@@ -224,6 +229,7 @@ class Transfer:
         finally:
             group.close()
         self._say(rx.ack)
+        self._turn = rx.end == receiver.GAPS_LEFT
         self.was_master = self.was_master or rx.was_master
         self._progress.stream_over(self.gaps, rx)
         if rx.error:
@@ -347,6 +353,8 @@ class Transfer:
             view = self._payload if length == len(self._frame) else self._payload[:data_bytes]
             self._sink.write((reader.block - 1) * self.blksize, view)
             self.gaps.add(reader.block)
+            self.repaired_blocks += 1
+            self.repaired_bytes += data_bytes
             self._last_new_ms = now_ms
         reader.advance()
         if reader.done and not self.gaps.total_known:
