@@ -1,0 +1,1 @@
+"""The asyncio shell around the sans-IO machines: sockets, clock, signals, output."""

@@ -1,0 +1,153 @@
+"""One TID: a socket, the machine behind it, and its timer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from gapcast.net.pump import Flow, Pump
+from gapcast.net.report import Report
+from gapcast.net.udp import MAX_DATAGRAM_BYTES, read_icmp
+from gapcast.protocol.events import Dropped, Event
+from gapcast.protocol.types import Address, Datagram, Machine
+
+DATAGRAMS_PER_CALLBACK = 16  # then the other sockets have their turn, however many one peer sends
+_ICMP_PER_CALLBACK = 16
+
+
+class Endpoint:
+    """Feeds a machine and sends what it says. `on_closed` is called once, after the socket is closed."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        machine: Machine,
+        group: Address | None,
+        pump: Pump,
+        report: Report,
+        on_closed: Callable[[Endpoint], None],
+    ) -> None:
+        self.machine = machine
+        self._loop = loop
+        self._sock = sock
+        self._group = group
+        self._pump = pump
+        self._report = report
+        self._on_closed = on_closed
+        self._flow = Flow(machine, self._send_data, self.settle)
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._open = True
+        self.on_heard: Callable[[float], None] | None = None
+        loop.add_reader(sock.fileno(), self._on_readable)
+
+    def settle(self) -> None:
+        """After any call of the machine: send, report, wake the pump, arm the timer, or close."""
+        if not self._open:
+            return
+        self._drain()
+        if not self.machine.closed:
+            self._pump.ready(self._flow)
+        if self.machine.closed:
+            self.close()
+            return
+        deadline = self.machine.deadline()
+        # A timer that fires too early is armed again: cheaper than cancelling one for each datagram.
+        if deadline is not None and deadline < self._timer_at:
+            self._arm(deadline)
+
+    def close(self) -> None:
+        """Give the TID up."""
+        if not self._open:
+            return
+        self._open = False
+        self._loop.remove_reader(self._sock.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._sock.close()
+        self._on_closed(self)
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = float("inf")
+        now = self._loop.time()
+        deadline = self.machine.deadline()
+        if deadline is not None and deadline <= now:
+            self.machine.on_time(now)
+        self.settle()
+
+    def _on_readable(self) -> None:
+        machine = self.machine
+        for _ in range(DATAGRAMS_PER_CALLBACK):
+            try:
+                data, source = self._sock.recvfrom(MAX_DATAGRAM_BYTES)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                self._read_errors()
+                continue
+            now = self._loop.time()
+            machine.receive(data, source, now)
+            if self.on_heard is not None:
+                self.on_heard(now)
+            self.settle()
+            if not self._open:
+                return
+        self._read_errors()
+
+    def _read_errors(self) -> None:
+        """ICMP port unreachable, for one of our datagrams: that client has left."""
+        for _ in range(_ICMP_PER_CALLBACK):
+            if not self._open:
+                return
+            peer = read_icmp(self._sock)
+            if peer is None:
+                return
+            if peer[1]:
+                self._report.event(Dropped("icmp_refused"))
+                self.machine.refused(peer, self._loop.time())
+                self.settle()
+            else:
+                self._report.event(Dropped("icmp_other"))
+
+    def _drain(self) -> None:
+        for effect in self.machine.take():
+            if isinstance(effect, Datagram):
+                self._send(effect)
+            elif isinstance(effect, Event):
+                self._report.event(effect)
+
+    def _send_data(self, datagram: Datagram) -> None:
+        self._send(datagram)
+        if not self._open:
+            return
+        deadline = self.machine.deadline()
+        if deadline is not None and deadline < self._timer_at:
+            self._arm(deadline)
+
+    def _send(self, datagram: Datagram) -> None:
+        """One datagram; what the kernel does not take is lost like on the air, and repeated by a timer."""
+        for _ in range(2):
+            try:
+                self._sock.sendto(datagram.data, datagram.to)
+            except (BlockingIOError, InterruptedError):
+                self._report.event(Dropped("send_no_room"))
+                self._pump.pause()
+                return
+            except ConnectionRefusedError:
+                continue  # the error of an earlier datagram; it is in the error queue too
+            except OSError as error:
+                self._report.event(Dropped("send_no_room" if error.errno == 105 else "send_failed"))
+                self._pump.pause()
+                return
+            self._report.air.count(len(datagram.data), datagram.to == self._group)
+            return
+        self._report.event(Dropped("send_failed"))

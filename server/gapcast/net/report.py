@@ -1,0 +1,117 @@
+"""What the operator sees: one JSON object or one short line an event, counters of the air and of drops."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections import Counter
+from typing import TextIO
+
+from gapcast.protocol import events
+from gapcast.protocol.types import HEADERS_BYTES
+
+AIR_EVERY_S = 0.2
+MAX_TEXT = 120  # an ERROR text or a file name from the network, in a human's line
+
+
+class Air:
+    """Everything the server sent, with 42 bytes of headers a datagram."""
+
+    def __init__(self) -> None:
+        self.multicast = 0
+        self.unicast = 0
+        self.datagrams = 0
+
+    def count(self, payload_bytes: int, to_group: bool) -> None:
+        """One datagram left."""
+        if to_group:
+            self.multicast += payload_bytes + HEADERS_BYTES
+        else:
+            self.unicast += payload_bytes + HEADERS_BYTES
+        self.datagrams += 1
+
+
+class Report:
+    """Prints events and keeps the counters."""
+
+    def __init__(self, as_json: bool, out: TextIO | None = None) -> None:
+        self.air = Air()
+        self.drops: Counter[str] = Counter()
+        self._as_json = as_json
+        self._out = out or sys.stdout
+        self._air_told = 0
+        self._drops_told: Counter[str] = Counter()
+        self._started_at = time.monotonic()
+
+    def event(self, event: events.Event) -> None:
+        """Print an event of a machine; a drop is only counted."""
+        if isinstance(event, events.Dropped):
+            self.drops[event.reason] += 1
+            return
+        fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        self.line(event.kind, fields)
+
+    def line(self, kind: str, fields: dict[str, object]) -> None:
+        """Print one line."""
+        if self._as_json:
+            t = round(time.monotonic() - self._started_at, 6)
+            text = json.dumps({"event": kind, "t": t, **fields})
+        else:
+            text = f"{time.strftime('%H:%M:%S')} {human(kind, fields)}"
+        try:
+            print(text, file=self._out, flush=True)
+        except BrokenPipeError:
+            self._out = open("/dev/null", "w")  # noqa: SIM115  the reader left; serving goes on
+
+    def tick(self) -> None:
+        """About five times a second: the counters that changed. All are totals since the start."""
+        if not self._as_json:
+            return
+        if self.air.datagrams != self._air_told:
+            self._air_told = self.air.datagrams
+            self.line("air", {**self._air_bytes(), "datagrams": self.air.datagrams})
+        if self.drops != self._drops_told:
+            self._drops_told = Counter(self.drops)
+            self.line("drops", dict(self.drops))
+
+    def stopped(self) -> None:
+        """The last line."""
+        self.tick()
+        self.line("stopped", {"air_bytes": self._air_bytes(), "drops": dict(self.drops)})
+
+    def _air_bytes(self) -> dict[str, object]:
+        return {"multicast": self.air.multicast, "unicast": self.air.unicast}
+
+
+def human(kind: str, fields: dict[str, object]) -> str:
+    """An event as a short line for people."""
+    form = _FORMS.get(kind)
+    if form is None:
+        return f"{kind} " + " ".join(f"{key}={value}" for key, value in fields.items())
+    shown = {key: _clean(value) for key, value in fields.items()}
+    return form.format(**shown)
+
+
+def _clean(value: object) -> object:
+    """Names and texts come from the network: no terminal escapes, no endless lines."""
+    if isinstance(value, str):
+        return "".join(char if char.isprintable() else "?" for char in value[:MAX_TEXT])
+    return value
+
+
+_FORMS = {
+    "listening": "listening on {address} port {port}, serving {root}",
+    "session_open": "{name}: multicast to {group} port {port}, {blocks} blocks of {blksize} bytes",
+    "member_joined": "{group}: {address} joined as {role}, gap-aware: {gap_aware}",
+    "handover": "{group}: {address} is the master now, after block {block}",
+    "stream_end": "{group}: stream over after {seconds:.2f} s, {datagrams} DATA for {blocks} blocks",
+    "turn": "{group}: {address} may fetch its gaps",
+    "member_done": "{group}: {address} done: {outcome} {text}",
+    "session_closed": "{group}: session over: {reason}, {seconds:.2f} s",
+    "transfer_open": "{address}: asks for {name}, {blocks} blocks of {blksize} bytes, ranges: {ranges}",
+    "transfer_done": "{address}: {name}: {outcome} {text}: {bytes} bytes in {seconds:.2f} s",
+    "refused": "{address}: refused {name}: {reason}",
+    "stopped": "stopped; bytes sent: {air_bytes[multicast]} multicast, {air_bytes[unicast]} unicast",
+}

@@ -1,0 +1,1 @@
+"""Sans-IO TFTP: no sockets, no clocks, no logging; `now` is an argument (seconds, monotonic)."""

@@ -1,0 +1,168 @@
+"""An RRQ's options become a plan (RFC 2347, 2348, 2349, 7440, 2090; PROTOCOL.md sections 3 and 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gapcast.protocol.blocks import Ranges, acceptable, blocks_to_end, blocks_with_bytes
+from gapcast_core import options
+from gapcast_core.offer import STREAM_WINDOW_BLOCKS
+from gapcast_core.errors import PeerError
+from gapcast_core.wire import ERR_ACCESS, ERR_ILLEGAL, ERR_OPTION, OP_WRQ, pack_oack, parse_request
+
+WINDOWSIZE_CAP_BLOCKS = 64  # a forged ACK can cause one window; some clients fail above 64 anyway
+TSIZE_MAX = 9_999_999_999  # ten digits: what parse_number takes
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An RRQ that is well formed; file-dependent checks come in plan_*()."""
+
+    name: str
+    pairs: tuple[tuple[str, str], ...]  # the known options, in the order asked
+    blksize: int = options.DEFAULT_BLKSIZE_BYTES
+    windowsize: int = 1
+    multicast: bool = False
+    gap_aware: bool = False
+    ranges: str | None = None  # the list of a repair
+
+
+@dataclass(frozen=True, slots=True)
+class UnicastPlan:
+    """What one unicast transfer will do. oack: None when no option was accepted (RFC 2347)."""
+
+    blksize: int
+    windowsize: int
+    ranges: Ranges | None
+    ranges_text: str | None
+    oack: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPlan:
+    """What one member of a multicast session was promised."""
+
+    gap_aware: bool
+    windowsize: int
+    pairs: Pairs = field(default_factory=list)
+
+    def oack(self, group: tuple[str, int], is_master: bool, ranges: str | None) -> bytes:
+        """An OACK with `addr,port,mc` always in full (atftp aborts on the short form) and `ranges` or not."""
+        out: Pairs = []
+        for key, value in self.pairs:
+            if key == options.MULTICAST:
+                out.append((key, options.format_multicast(group[0], group[1], is_master)))
+            elif key == options.RANGES:
+                if ranges is not None:
+                    out.append((key, ranges))
+            else:
+                out.append((key, value))
+        packed: bytes = pack_oack(out)
+        return packed
+
+
+def read_request(data: bytes) -> Request:
+    """The Request in a datagram to the main port.
+
+    Raises PeerError with a drop name and the ERROR code to answer with.
+    """
+    op, name, mode, pairs = parse_request(data)
+    if op == OP_WRQ:
+        raise PeerError("write_request", ERR_ACCESS)
+    if mode != "octet":
+        raise PeerError("mode", ERR_ILLEGAL)
+    known = [(key, value) for key, value in pairs if key in _KNOWN]
+    values = dict(known)
+    blksize = options.DEFAULT_BLKSIZE_BYTES
+    windowsize = 1
+    if options.BLKSIZE in values:
+        blksize = options.parse_number(
+            values[options.BLKSIZE], options.BLKSIZE_MIN_BYTES, options.BLKSIZE_MAX_BYTES
+        )
+    if options.TSIZE in values:
+        options.parse_number(values[options.TSIZE], 0, TSIZE_MAX)
+    if options.TIMEOUT in values:
+        options.parse_number(values[options.TIMEOUT], 1, options.TIMEOUT_MAX_S)
+    if options.WINDOWSIZE in values:
+        asked = options.parse_number(values[options.WINDOWSIZE], 1, options.WINDOWSIZE_MAX_BLOCKS)
+        windowsize = min(asked, WINDOWSIZE_CAP_BLOCKS)
+    multicast = values.get(options.MULTICAST)
+    ranges = values.get(options.RANGES)
+    if multicast:
+        raise PeerError("bad_multicast", ERR_OPTION)
+    if ranges is not None and (ranges == "") != (multicast is not None):
+        raise PeerError("bad_ranges", ERR_OPTION)
+    return Request(
+        name=name,
+        pairs=tuple(known),
+        blksize=blksize,
+        windowsize=windowsize,
+        multicast=multicast is not None,
+        gap_aware=multicast is not None and ranges is not None,
+        ranges=ranges or None,
+    )
+
+
+def can_multicast(request: Request, size: int) -> bool:
+    """Whether block numbers fit 16 bits. RFC 2090 has no wrap; an empty file has nothing to share."""
+    count = blocks_with_bytes if request.gap_aware else blocks_to_end
+    return request.multicast and size > 0 and count(size, request.blksize) <= options.MAX_BLOCK
+
+
+def plan_unicast(request: Request, size: int) -> UnicastPlan:
+    """The plan of a unicast transfer of a file of `size` bytes, also when `multicast` had to be left out.
+
+    Raises PeerError `bad_ranges`.
+    """
+    ranges: Ranges | None = None
+    text: str | None = None
+    if request.ranges is not None:
+        asked = options.parse_ranges(request.ranges, blocks_with_bytes(size, request.blksize))
+        ranges = acceptable(asked)
+        if not ranges:
+            raise PeerError("bad_ranges", ERR_OPTION)
+        text, _count = options.format_ranges(ranges, len(request.ranges) + 1)
+    answer: Pairs = []
+    for key, value in request.pairs:
+        if key == options.RANGES:
+            if text is not None:
+                answer.append((key, text))
+        elif key != options.MULTICAST:
+            answer.append((key, _accepted(request, key, value, size)))
+    return UnicastPlan(
+        request.blksize, request.windowsize, ranges, text, pack_oack(answer) if answer else None
+    )
+
+
+def plan_join(request: Request, size: int) -> JoinPlan:
+    """What to promise a client that joins a multicast session on a file of `size` bytes."""
+    pairs: Pairs = []
+    for key, value in request.pairs:
+        # RFC 7440 says nothing about groups; a stock master is clocked in lock-step.
+        if key != options.WINDOWSIZE or request.gap_aware:
+            pairs.append((key, _accepted(request, key, value, size)))
+    asked = any(key == options.WINDOWSIZE for key, _value in request.pairs)
+    window = request.windowsize if asked else STREAM_WINDOW_BLOCKS
+    return JoinPlan(request.gap_aware, window if request.gap_aware else 1, pairs)
+
+
+_KNOWN = (
+    options.BLKSIZE,
+    options.TSIZE,
+    options.TIMEOUT,
+    options.WINDOWSIZE,
+    options.MULTICAST,
+    options.RANGES,
+)
+
+
+def _accepted(request: Request, key: str, value: str, size: int) -> str:
+    if key == options.TSIZE:
+        return str(size)
+    if key == options.WINDOWSIZE:
+        return str(request.windowsize)
+    if key == options.BLKSIZE:
+        return str(request.blksize)
+    return value

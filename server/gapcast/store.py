@@ -1,0 +1,321 @@
+"""The files that are served: names, virtual names, and contents that never mix (PROTOCOL.md section 5)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from gapcast.protocol.types import ContentChangedError
+from gapcast_core.container import HEADER_BYTES, content_id, parse_header
+from gapcast_core.errors import PeerError
+from gapcast_core.wire import ERR_ACCESS, ERR_NOT_FOUND, ERR_UNDEFINED
+
+WHOLE_MAX_BYTES = 64 << 20  # larger files are read piece by piece
+# Requests for many large files at once must not fill the memory: beyond this, contents are read by pieces.
+MEMORY_MAX_BYTES = 512 << 20
+NAME_MAX_BYTES = 500  # an RRQ has 512
+SCAN_MAX_ENTRIES = 20_000  # a root like / must not stop the server for a request of gap/<id>
+RESCAN_S = 1.0  # a container that was overwritten in place is found after this time
+_MTIME_GRAIN_NS = 50_000_000  # a folder that changed just before a scan may change again in the same tick
+
+Identity = tuple[int, int, int, int, str]  # device, inode, bytes, mtime in ns, part of the file
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """What os.fstat says about a file's version."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> _Stamp:
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+class FileContent:
+    """One version of one file: whole in memory, or read piece by piece from an open descriptor."""
+
+    def __init__(self, descriptor: int, stamp: _Stamp, in_memory: bool) -> None:
+        """Takes `descriptor` over. Raises ContentChangedError."""
+        self._stamp = stamp
+        self._descriptor = descriptor
+        self._bytes: bytes | None = None
+        self.held_bytes = 0
+        if in_memory:
+            try:
+                self._bytes = self._read_whole()
+            finally:
+                os.close(descriptor)
+                self._descriptor = -1
+            self.held_bytes = len(self._bytes)
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._stamp.size
+
+    def read(self, offset: int, count: int) -> bytes:
+        """See types.Content."""
+        if self._bytes is not None:
+            return self._bytes[offset : offset + count]
+        data = os.pread(self._descriptor, count, offset)
+        self._check()  # after the read: what was read belongs to the version that is checked
+        return data
+
+    def _read_whole(self) -> bytes:
+        pieces = []
+        left = self._stamp.size
+        while left:
+            piece = os.read(self._descriptor, min(left, 1 << 20))
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        self._check()
+        return b"".join(pieces)
+
+    def _check(self) -> None:
+        if _Stamp.of(os.fstat(self._descriptor)) != self._stamp:
+            raise ContentChangedError
+
+
+class BytesContent:
+    """Bytes that are in memory anyway."""
+
+    held_bytes = 0
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self._data)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """See types.Content."""
+        return self._data[offset : offset + count]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An opened name: transfers of one identity may share it."""
+
+    identity: Identity
+    content: FileContent | BytesContent
+
+
+class Store:
+    """The regular files below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.realpath(root)
+        self._prefix = self._root.rstrip("/") + "/"
+        self._shared: WeakValueDictionary[Identity, FileContent] = WeakValueDictionary()
+        self._index = GapIndex(self)
+
+    @property
+    def root(self) -> str:
+        """The folder, links resolved."""
+        return self._root
+
+    def open(self, name: str) -> Opened:
+        """The content that `name` stands for (PROTOCOL.md section 5).
+
+        Raises PeerError: `bad_name`, `outside_root`, `not_found`, `not_a_file`, `no_permission`,
+        `file_changed`.
+        """
+        relative = check_name(name)
+        try:
+            return self._open_file(relative)
+        except PeerError as error:
+            if error.reason != "not_found":
+                raise
+        if relative.startswith("gap/"):
+            path = self._index.find(relative[4:])
+            if path is not None:
+                return self._open_file(path)
+        if relative.endswith(".hdr"):
+            return self._open_header(relative[:-4] + ".gap")
+        raise PeerError("not_found", ERR_NOT_FOUND)
+
+    def read_header(self, relative: str) -> tuple[Identity, bytes]:
+        """The first 1024 bytes of a file and its identity. Raises PeerError."""
+        descriptor, stamp = self._descriptor(relative)
+        try:
+            data = os.pread(descriptor, HEADER_BYTES, 0)
+        except OSError as error:
+            raise _peer_error(error) from error
+        finally:
+            os.close(descriptor)
+        return (stamp.device, stamp.inode, stamp.size, stamp.mtime_ns, "hdr"), data
+
+    def _open_header(self, relative: str) -> Opened:
+        identity, data = self.read_header(relative)
+        try:
+            parse_header(data)
+        except PeerError as error:
+            raise PeerError("not_found", ERR_NOT_FOUND) from error
+        return Opened(identity, BytesContent(data))
+
+    def _open_file(self, relative: str) -> Opened:
+        descriptor, stamp = self._descriptor(relative)
+        identity = (stamp.device, stamp.inode, stamp.size, stamp.mtime_ns, "")
+        shared = self._shared.get(identity)
+        if shared is not None:
+            os.close(descriptor)
+            return Opened(identity, shared)
+        held = sum(content.held_bytes for content in self._shared.values())
+        in_memory = stamp.size <= WHOLE_MAX_BYTES and held + stamp.size <= MEMORY_MAX_BYTES
+        try:
+            content = FileContent(descriptor, stamp, in_memory)
+        except ContentChangedError as error:
+            raise PeerError("file_changed", ERR_UNDEFINED) from error
+        except OSError as error:
+            raise _peer_error(error) from error
+        self._shared[identity] = content
+        return Opened(identity, content)
+
+    def _descriptor(self, relative: str) -> tuple[int, _Stamp]:
+        """An open regular file below the root. Never blocks: a FIFO or device is not even opened."""
+        try:
+            path = os.path.realpath(self._prefix + relative)
+            if not path.startswith(self._prefix):
+                raise PeerError("outside_root", ERR_ACCESS)
+            if not stat.S_ISREG(Path(path).stat().st_mode):
+                raise PeerError("not_a_file", ERR_ACCESS)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except (OSError, ValueError) as error:
+            raise _peer_error(error) from error
+        try:
+            # Somebody may have exchanged the path between the check and the open.
+            status = os.fstat(descriptor)
+            inside = str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith(self._prefix)
+            if not stat.S_ISREG(status.st_mode) or not inside:
+                raise PeerError("outside_root", ERR_ACCESS)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor, _Stamp.of(status)
+
+
+class GapIndex:
+    """content id -> container below the root, kept until a folder changes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._paths: dict[str, str] = {}
+        self._known: dict[str, tuple[Identity, str]] = {}
+        self._folders: dict[str, int] = {}  # path: mtime in ns when it was scanned
+        self._scanned_at = float("-inf")
+        self._scanned_ns = 0
+
+    def find(self, wanted: str) -> str | None:
+        """The relative path of the container with that id (32 hex digits), or None."""
+        if len(wanted) != 32:
+            return None
+        for _attempt in range(2):
+            path = self._paths.get(wanted)
+            if path is not None and self._id_of(path) == wanted:
+                return path
+            if not self._is_stale():
+                return None
+            self._scan()
+        return None
+
+    def _id_of(self, path: str) -> str | None:
+        try:
+            identity, data = self._store.read_header(path)
+            known = self._known.get(path)
+            if known is not None and known[0] == identity:
+                return known[1]
+            parse_header(data)
+        except PeerError:
+            return None
+        found: str = content_id(data)
+        self._known[path] = (identity, found)
+        return found
+
+    def _is_stale(self) -> bool:
+        if time.monotonic() - self._scanned_at > RESCAN_S:
+            return True
+        for folder, mtime_ns in self._folders.items():
+            try:
+                changed = Path(folder).stat().st_mtime_ns
+            except OSError:
+                return True
+            if changed != mtime_ns or changed > self._scanned_ns - _MTIME_GRAIN_NS:
+                return True
+        return False
+
+    def _scan(self) -> None:
+        self._scanned_ns = time.time_ns()
+        self._paths = {}
+        self._folders = {}
+        known = self._known
+        self._known = {}
+        for path in self._containers():
+            if path in known:
+                self._known[path] = known[path]
+            found = self._id_of(path)
+            if found is not None:
+                self._paths.setdefault(found, path)
+        self._scanned_at = time.monotonic()
+
+    def _containers(self) -> Iterator[str]:
+        """Relative paths of *.gap, folders that are links left out, SCAN_MAX_ENTRIES looked at."""
+        pending = [""]
+        entries = 0
+        while pending:
+            relative = pending.pop()
+            folder = f"{self._store.root}/{relative}"
+            try:
+                self._folders[folder] = Path(folder).stat().st_mtime_ns
+                with os.scandir(folder) as listing:
+                    found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing)
+            except OSError:
+                continue
+            for name, is_folder in found:
+                entries += 1
+                if entries > SCAN_MAX_ENTRIES:
+                    return
+                if is_folder:
+                    pending.append(f"{relative}{name}/")
+                elif name.endswith(".gap"):
+                    yield relative + name
+
+
+def check_name(name: str) -> str:
+    """The relative path in a request's name.
+
+    Raises PeerError `bad_name`: empty, `.` and `..` components, backslashes, control characters, too long.
+    """
+    relative = name[1:] if name.startswith("/") else name
+    if len(relative.encode()) > NAME_MAX_BYTES:
+        raise PeerError("bad_name", ERR_NOT_FOUND)
+    if "\\" in relative or any(ord(char) < 32 or 127 <= ord(char) < 160 for char in relative):
+        raise PeerError("bad_name", ERR_ACCESS)
+    if any(part in ("", ".", "..") for part in relative.split("/")):
+        raise PeerError("bad_name", ERR_ACCESS)
+    return relative
+
+
+def _peer_error(error: Exception) -> PeerError:
+    if isinstance(error, PermissionError):
+        return PeerError("no_permission", ERR_ACCESS)
+    if isinstance(error, OSError) and error.errno == errno.EISDIR:
+        return PeerError("not_a_file", ERR_ACCESS)
+    return PeerError("not_found", ERR_NOT_FOUND)
