@@ -7,14 +7,18 @@ stand side by side, and `close` removes all of it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
+import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import IO
 
 NETWORK = "10.77.0"
 COMMAND_SECONDS = 20
+_CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns came with Python 3.12
 
 
 def why_not() -> str | None:
@@ -35,6 +39,12 @@ def run(*argv: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_SECONDS)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """A power cut: the process and all it started die at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class Lab:
@@ -98,9 +108,45 @@ class Lab:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=cwd,
+            start_new_session=True,
         )
         self._processes.append(process)
         return process
+
+    def socket(self, index: int, port: int = 0) -> socket.socket:
+        """A UDP socket of host `index`, in this process."""
+        sock = self._in_namespace(index, socket.SOCK_DGRAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((self.address(index), port))
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(self.address(index)))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def group_socket(self, index: int, group: str, port: int) -> socket.socket:
+        """A UDP socket of host `index` that hears the multicast `group`, in this process."""
+        sock = self._in_namespace(index, socket.SOCK_DGRAM)
+        try:
+            sock.bind((group, port))
+            membership = socket.inet_aton(group) + socket.inet_aton(self.address(index))
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _in_namespace(self, index: int, kind: int) -> socket.socket:
+        """A socket belongs for ever to the namespace that its thread was in when it was made."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open("/proc/thread-self/ns/net") as own, open(f"/run/netns/{self.hosts[index]}") as other:
+            try:
+                if libc.setns(other.fileno(), _CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), f"setns {self.hosts[index]}")
+                return socket.socket(socket.AF_INET, kind)
+            finally:
+                libc.setns(own.fileno(), _CLONE_NEWNET)
 
     def drop_multicast(self, index: int, share: float) -> None:
         """Host `index` loses this share of the multicast datagrams, independently of the others."""
@@ -110,9 +156,16 @@ class Lab:
         """Host `index` loses this share of all UDP datagrams it receives."""
         self._drop(index, share)
 
+    def drop_block(self, index: int, block: int) -> None:
+        """Host `index` never receives this DATA by multicast."""
+        # Behind 20 bytes of IP header and 8 of UDP: opcode 3 and the block number.
+        self._drop_if(index, "-d", "224.0.0.0/4", "-m", "u32", "--u32", f"28=0x{3 << 16 | block:08x}")
+
     def _drop(self, index: int, share: float, *match: str) -> None:
-        statistic = ("-m", "statistic", "--mode", "random", "--probability", f"{share:.6f}")
-        run(*self.argv(index, "iptables-legacy", "-A", "INPUT", "-p", "udp", *match, *statistic, "-j", "DROP"))
+        self._drop_if(index, *match, "-m", "statistic", "--mode", "random", "--probability", f"{share:.6f}")
+
+    def _drop_if(self, index: int, *match: str) -> None:
+        run(*self.argv(index, "iptables-legacy", "-A", "INPUT", "-p", "udp", *match, "-j", "DROP"))
 
     def limit(self, index: int, bits_per_s: int) -> None:
         """A shared air: what host `index` sends goes out at this rate."""
@@ -123,8 +176,7 @@ class Lab:
 
     def close(self) -> None:
         for process in self._processes:
-            if process.poll() is None:
-                process.kill()
+            kill(process)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=5)
         for name in self.hosts:
