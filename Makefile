@@ -12,7 +12,7 @@ setup: $(STAMP) ## Make .venv with Gapcast and its tools, and fetch MicroPython
 	@echo "Ready: $(BIN)/gapcast --help"
 
 demo: $(STAMP) ## Update a bench of simulated boards on this machine
-	$(BIN)/gapcast sim
+	$(BIN)/gapcast sim --picture build/demo.html
 
 test: $(STAMP) ## Run the tests, under CPython and MicroPython
 	$(BIN)/pytest

@@ -14,6 +14,9 @@ from gapcast_sim.board import BoardSpec, SimBoard, factory_image, local_address,
 from gapcast_sim.runtime import find_runtime
 
 DEFAULT_PORT = 69
+STOCK_RX_QUEUE = 6  # ESP-IDF's CONFIG_LWIP_UDP_RECVMBOX_SIZE
+MAX_RX_QUEUE = 64  # what ESP-IDF can be built with
+RX_QUEUE_HELP = "Datagrams a board's socket queues, 1 to 64.  [default: 6 with --flash-timing, else 64]"
 MIN_HEAP_BYTES = 48 * 1024  # below it MicroPython cannot even import the client
 
 
@@ -34,7 +37,7 @@ def _split_server(text: str) -> tuple[str, int]:
 @click.option("--at", "at_s", default=0.0, metavar="EPOCH_S", help="Hold the first request until then.")
 @click.option("--loss", default=0.0, help="Multicast loss of this board's radio, 0 to 0.95.")
 @click.option("--seed", default=1, help="Seed of that loss.")
-@click.option("--rx-queue", default=6, show_default=True, help="Datagrams its socket queues (ESP32: 6 to 64).")
+@click.option("--rx-queue", type=int, help=RX_QUEUE_HELP)
 @click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says.")
 @click.option("--raw", is_flag=True, help="Keep any plain file as raw.bin; no image checks.")
 @click.option("--limit", "limit_s", default=300.0, show_default=True, help="Seconds until it is switched off.")
@@ -51,7 +54,7 @@ def board(
     at_s: float,
     loss: float,
     seed: int,
-    rx_queue: int,
+    rx_queue: int | None,
     flash_timing: bool,
     raw: bool,
     limit_s: float,
@@ -71,7 +74,7 @@ def board(
         ip=iface or local_address(host, port),
         loss=check_loss(loss),
         seed=seed,
-        rx_queue=rx_queue,
+        rx_queue=check_rx_queue(rx_queue, flash_timing=flash_timing),
         flash_timing=flash_timing,
         heap_bytes=check_heap(heap),
         at_s=at_s,
@@ -98,6 +101,19 @@ def check_loss(loss: float) -> float:
     if not 0 <= loss <= 0.95:
         raise OperatorError(f"a loss of {loss:g} is not possible", "--loss takes 0 to 0.95, such as 0.1 for 10 %")
     return loss
+
+
+def check_rx_queue(rx_queue: int | None, *, flash_timing: bool) -> int:
+    """The queue of a board's sockets.
+
+    Six is a stock ESP32's. Without flash timing nothing on a simulated board ever stalls, so a short queue
+    would only measure how busy this PC is: the default is then the longest that ESP-IDF offers.
+    """
+    if rx_queue is None:
+        return STOCK_RX_QUEUE if flash_timing else MAX_RX_QUEUE
+    if not 1 <= rx_queue <= MAX_RX_QUEUE:
+        raise OperatorError(f"a queue of {rx_queue} is not possible", f"--rx-queue takes 1 to {MAX_RX_QUEUE}")
+    return rx_queue
 
 
 def check_heap(text: str) -> int:

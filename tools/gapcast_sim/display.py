@@ -92,15 +92,15 @@ def result_table(fleet: Fleet) -> Table:
     table = Table(title=f"{fleet.completed} of {fleet.spec.boards} boards run the new version")
     table.add_column("board")
     table.add_column("role")
-    for name in ("blocks lost", "gaps", "largest gap", "repaired blocks", "repaired bytes", "time s"):
+    for name in ("blocks\nlost", "gaps", "largest\ngap", "repaired\nblocks", "repaired\nbytes", "time\ns"):
         table.add_column(name, justify="right")
-    table.add_column("version booted")
+    table.add_column("version\nbooted", overflow="fold")
     for board in fleet.boards:
         result = board.result
         elapsed = f"{result.elapsed_s:.2f}" if result.elapsed_s is not None else "-"
         counts = (result.lost_blocks, result.gaps, result.largest_gap_blocks)
         repairs = (result.repaired_blocks, result.repaired_bytes)
-        version = result.version or f"{result.outcome}: {result.detail}"
+        version = (result.version or "-") if board.ok else f"{result.version or '-'} ({result.outcome}: {result.detail})"
         style = None if board.ok else "red"
         numbers = [str(number) for number in counts + repairs]
         table.add_row(result.id, result.role, *numbers, elapsed, version, style=style)

@@ -14,8 +14,9 @@ from gapcast_sim.fleet import Fleet, Snapshot
 
 ROWS = 60  # moments shown, from the first request to the last image verified
 CELLS = 64
-# Viridis-like: dark is missing, bright is received.
+# Dark is missing, blue is received but for some gaps, green is complete: one lost block must show.
 EMPTY_RGB = (38, 24, 66)
+GAPS_RGB = (58, 116, 176)
 FULL_RGB = (94, 201, 98)
 
 PAGE = """<!doctype html>
@@ -35,8 +36,8 @@ PAGE = """<!doctype html>
 <h2>Air, in images</h2>
 {bars}
 <h2>Gap maps over time</h2>
-<p>Left to right: the image. Top to bottom: time, {seconds} s in all. Dark is missing, green is in flash. The dark specks
-that stay are a board's gaps; they close from the left when its repair runs.</p>
+<p>Left to right: the image. Top to bottom: time, {seconds} s in all. Dark is missing, blue has gaps,
+green is all in flash. The gaps close from the left when a board's repair runs.</p>
 <div class="boards">
 {figures}
 </div>
@@ -101,9 +102,9 @@ def timeline(snapshots: list[Snapshot], start: float, end: float, rows: int = RO
 def png(rows: list[str]) -> bytes:
     """A palette PNG (RFC 2083) of hex digits, one pixel a cell."""
     palette = b"".join(
-        bytes(round(low + (high - low) * step / 15) for low, high in zip(EMPTY_RGB, FULL_RGB, strict=True))
-        for step in range(16)
-    )
+        bytes(round(low + (high - low) * step / 14) for low, high in zip(EMPTY_RGB, GAPS_RGB, strict=True))
+        for step in range(15)
+    ) + bytes(FULL_RGB)
     pixels = b"".join(b"\0" + bytes(int(digit, 16) for digit in row) for row in rows)
     header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, 3, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))

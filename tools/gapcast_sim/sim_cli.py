@@ -17,7 +17,7 @@ from gapcast.image.build import build_container, read_container
 from gapcast.image.files import parse_size, write_atomically
 from gapcast.image.sample import build_sample
 from gapcast_sim.board import BOARD_TYPE
-from gapcast_sim.cli import check_heap, check_loss
+from gapcast_sim.cli import RX_QUEUE_HELP, check_heap, check_loss, check_rx_queue
 from gapcast_sim.display import Display, air_lines, result_table
 from gapcast_sim.fleet import MAX_BOARDS, Fleet, FleetSpec
 from gapcast_sim.picture import write_picture
@@ -25,6 +25,7 @@ from gapcast_sim.runtime import find_runtime
 
 DEMO_VERSION = "2.0.0"
 TICK_S = 0.1
+PLAIN_WIDTH = 110  # of the table when it goes to a file or a pipe
 
 
 @click.command()
@@ -35,7 +36,7 @@ TICK_S = 0.1
 @click.option("--rate", default="6M", show_default=True, help="The shared air, bits per second; 0 is no limit.")
 @click.option("--size", default="1536k", show_default=True, help="Size of the sample image.")
 @click.option("--heap", default="112k", show_default=True, help="MicroPython's heap on a board.")
-@click.option("--rx-queue", default=6, show_default=True, help="Datagrams a board's socket queues (ESP32: 6 to 64).")
+@click.option("--rx-queue", type=int, help=RX_QUEUE_HELP)
 @click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the boards' flash in this folder.")
 @click.option("--limit", "limit_s", default=300.0, show_default=True, help="Seconds until a board is switched off.")
@@ -52,7 +53,7 @@ def sim(
     rate: str,
     size: str,
     heap: str,
-    rx_queue: int,
+    rx_queue: int | None,
     flash_timing: bool,
     keep: Path | None,
     limit_s: float,
@@ -68,6 +69,8 @@ def sim(
     if not 1 <= boards <= MAX_BOARDS:
         raise OperatorError(f"{boards} boards are not possible", f"--boards takes 1 to {MAX_BOARDS}")
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PLAIN_WIDTH)
     runtime = find_runtime(console.print, micropython=not cpython)
     work = Path(tempfile.mkdtemp(prefix="gapcast-sim-"))
     try:
@@ -82,7 +85,7 @@ def sim(
             seed=seed,
             rate=rate,
             heap_bytes=check_heap(heap),
-            rx_queue=rx_queue,
+            rx_queue=check_rx_queue(rx_queue, flash_timing=flash_timing),
             flash_timing=flash_timing,
             limit_s=limit_s,
         )

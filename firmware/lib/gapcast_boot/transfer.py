@@ -291,7 +291,7 @@ class Transfer:
             self._say(self._session_offer.final_ack())
 
     def _tell(self, now_ms):
-        if now_ms - self._told_ms >= PROGRESS_MS:
+        if now_ms - self._told_ms >= PROGRESS_MS and not self._head_bytes:
             self._told_ms = now_ms
             self._progress.blocks(self.gaps)
 
