@@ -1,8 +1,9 @@
 """UDP sockets of a PC that behave like an ESP32's (facts: esp32-micropython sections 1 and 6).
 
-Bridged: ("ip", port) addresses; timeouts in 100 ms steps; a timeout is None from readinto and
-EAGAIN from recv; readinto fills its buffer before it returns; an empty datagram deafens the
-socket; the queue holds six datagrams; joining takes 8 bytes and there is no leaving. On top:
+Bridged: ("ip", port) addresses; timeouts in 100 ms steps, one more than asked for; below one step
+a timeout is EAGAIN (None, or the bytes so far, from readinto), from one step on ETIMEDOUT (what
+came is lost); readinto fills its buffer before it returns; an empty datagram deafens the socket;
+the queue is short; joining takes 8 bytes and there is no leaving. On top:
 the radio's loss of multicast.
 """
 
@@ -65,6 +66,7 @@ class socket:
         self._poll.register(self._sock, select.POLLIN)
         self._wait = self._poll.poll if _ON_CPYTHON else self._poll.ipoll
         self._timeout_ms = _FOREVER_MS
+        self._retries = 1
         self._deaf = False
         self._port = 0
         self._loss_1000 = 0
@@ -100,12 +102,14 @@ class socket:
         self._sock.connect(_pack(address))
 
     def settimeout(self, seconds):
+        """As _socket_settimeout in ports/esp32/modsocket.c: whole steps, and one more."""
+        self._retries = 1 if seconds is None else int(seconds * 1000) // _STEP_MS
         if seconds is None:
             self._timeout_ms = _FOREVER_MS
         elif seconds == 0:
             self._timeout_ms = 0
         else:
-            self._timeout_ms = max(_STEP_MS, int(seconds * 1000) // _STEP_MS * _STEP_MS)
+            self._timeout_ms = (self._retries + 1) * _STEP_MS
 
     def setblocking(self, blocking):
         self.settimeout(None if blocking else 0)
@@ -133,13 +137,13 @@ class socket:
             if self._survives():
                 self._deaf = len(data) == 0
                 return data, _unpack(address)
-        raise OSError(errno.EAGAIN)
+        raise OSError(errno.ETIMEDOUT if self._retries else errno.EAGAIN)
 
     def recv(self, size):
         return self.recvfrom(size)[0]
 
     def readinto(self, buf):
-        """Bytes read, None after a timeout, 0 for ever once an empty datagram came."""
+        """Bytes read, None after a short timeout, 0 for ever once an empty datagram came."""
         if self._deaf:
             return 0
         filled = 0
@@ -148,6 +152,8 @@ class socket:
             length = self._receive(buf if not filled else memoryview(buf)[filled:])
             if length is None:
                 if not self._ready():
+                    if self._retries:
+                        raise OSError(errno.ETIMEDOUT)
                     return filled or None
             elif length == 0:
                 self._deaf = True

@@ -2,8 +2,8 @@
 
 Facts about the ESP32 port that shape it (shared by all ESP32-class chips):
 readinto is the only receive that allocates nothing, and it returns only when the buffer is
-full or the timeout has passed; timeouts come in steps of 100 ms; a timeout is None, not an
-exception; an empty datagram deafens a socket for good; there is no leaving of a group.
+full or the timeout has passed; timeouts come in steps of 100 ms; a timeout below one step is
+None, a longer one an exception; an empty datagram deafens a socket for good; there is no leaving of a group.
 """
 
 import errno
@@ -14,7 +14,9 @@ import select
 import socket
 import time
 
-READ_TIMEOUT_S = 0.1  # the ESP32's step; a shorter one gives EAGAIN at once
+# Below the ESP32's step of 100 ms: it then waits one step and readinto gives None, or what it has
+# so far. From 0.1 on it would raise ETIMEDOUT, and lose the count of a short datagram.
+READ_TIMEOUT_S = 0.05
 DEAF = -1  # read_frame: this socket will never hear again, open a new one
 _CONTROL_BYTES = 512
 
