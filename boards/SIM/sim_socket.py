@@ -67,6 +67,7 @@ class socket:
         self._wait = self._poll.poll if _ON_CPYTHON else self._poll.ipoll
         self._timeout_ms = _FOREVER_MS
         self._retries = 1
+        self._new = True
         self._deaf = False
         self._port = 0
         self._loss_1000 = 0
@@ -91,6 +92,7 @@ class socket:
         self._loss_1000 = sim_world.settings["loss_1000"]
 
     def bind(self, address):
+        self._new = False
         if address[0] == "":
             self._port = address[1]  # bound when it joins: see _join
             if address[1] == 0:
@@ -99,6 +101,7 @@ class socket:
             self._sock.bind(_pack(address))
 
     def connect(self, address):
+        self._new = False
         self._sock.connect(_pack(address))
 
     def settimeout(self, seconds):
@@ -124,7 +127,9 @@ class socket:
         self._sock.close()
 
     def _ready(self):
-        """Wait for a datagram; False after the timeout."""
+        """Wait for a datagram; False after the timeout. A socket neither bound nor connected cannot."""
+        if self._new:
+            raise OSError(errno.ENOTCONN)
         for _event in self._wait(self._timeout_ms):
             return True
         return False
