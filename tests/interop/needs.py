@@ -1,4 +1,4 @@
-"""What a test needs from the machine. In CI, as root, a missing thing is a failure; elsewhere a reason to skip."""
+"""What a test needs from the machine: in CI, as root, a missing thing is a failure, elsewhere a skip."""
 
 from __future__ import annotations
 

@@ -245,8 +245,8 @@ def test_options_are_answered_as_their_rfcs_say(bench: Bench) -> None:
     answer = _ask(bench, request)
     assert answer[:2] == b"\0\6"
     words = answer[2:].split(b"\0")
-    options = {words[i].lower(): words[i + 1] for i in range(0, len(words) - 1, 2)}
-    assert options == {b"blksize": b"1024", b"tsize": b"1025", b"timeout": b"3", b"windowsize": b"4"}
+    accepted = {words[i].lower(): words[i + 1] for i in range(0, len(words) - 1, 2)}
+    assert accepted == {b"blksize": b"1024", b"tsize": b"1025", b"timeout": b"3", b"windowsize": b"4"}
     # An unknown option alone is none at all: DATA at once (RFC 2347).
     assert _ask(bench, b"\0\1f1\0octet\0unheard-of\x001\0")[:4] == b"\0\3\0\1"
 

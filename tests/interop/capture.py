@@ -1,0 +1,83 @@
+"""What was on the air: a tcpdump on one host, and its file read back."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from . import needs
+from .lab import Lab
+from .peers import wait_until
+
+_MAGIC = 0xA1B2C3D4  # microseconds, this machine's byte order
+_IP_AT = 14  # behind the Ethernet header
+_UDP_AT = _IP_AT + 20
+DATA = 3
+OACK = 6
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One UDP datagram."""
+
+    time_s: float
+    source: tuple[str, int]
+    target: tuple[str, int]
+    payload: bytes
+
+    @property
+    def opcode(self) -> int:
+        return int.from_bytes(self.payload[:2], "big")
+
+    @property
+    def number(self) -> int:
+        """The block number of a DATA or an ACK."""
+        return int.from_bytes(self.payload[2:4], "big")
+
+    @property
+    def to_group(self) -> bool:
+        return 224 <= int(self.target[0].split(".")[0]) < 240
+
+
+class Capture:
+    """All UDP of host `index`, both ways."""
+
+    def __init__(self, lab: Lab, index: int, path: Path) -> None:
+        self.path = path
+        self._log = path.with_suffix(".log")
+        argv = (needs.program("tcpdump"), "-i", "eth0", "-U", "-n", "-s", "0", "-B", "16384", "-Z", "root")
+        self._process = lab.start(index, *argv, "-w", str(path), "udp", log=self._log)
+        wait_until(lambda: "listening on" in self._log.read_text(), "tcpdump listens")
+
+    def stop(self) -> list[Frame]:
+        """End it; what it saw."""
+        self._process.terminate()
+        self._process.wait(20)
+        assert "\n0 packets dropped by kernel" in self._log.read_text()
+        return read(self.path)
+
+
+def read(path: Path) -> list[Frame]:
+    """The UDP datagrams of a pcap file of Ethernet frames."""
+    raw = path.read_bytes()
+    assert struct.unpack_from("=I", raw)[0] == _MAGIC
+    frames = []
+    at = 24
+    while at < len(raw):
+        seconds, micros, size, _ = struct.unpack_from("=IIII", raw, at)
+        packet = raw[at + 16 : at + 16 + size]
+        at += 16 + size
+        source, target = (socket.inet_ntoa(packet[_IP_AT + n : _IP_AT + n + 4]) for n in (12, 16))
+        ports = struct.unpack_from("!HH", packet, _UDP_AT)
+        payload = packet[_UDP_AT + 8 : _UDP_AT + struct.unpack_from("!H", packet, _UDP_AT + 4)[0]]
+        frames.append(Frame(seconds + micros / 1e6, (source, ports[0]), (target, ports[1]), payload))
+    return frames
+
+
+def longest_stall(frames: list[Frame]) -> float:
+    """The longest time in seconds between two DATA to the group."""
+    times = [frame.time_s for frame in frames if frame.to_group and frame.opcode == DATA]
+    return max(later - earlier for earlier, later in pairwise(times))
