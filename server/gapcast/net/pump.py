@@ -41,8 +41,16 @@ class Pump:
         """`flow` may have DATA now."""
         now = self._loop.time()
         if not flow.queued and flow.machine.wants_data(now):
-            flow.queued = True
-            self._ready.append(flow)
+            if (
+                not self._ready
+                and not self._running
+                and not flow.machine.gentle
+                and self._pacer.may_send(now)
+            ):
+                self._send_one(flow, now)  # the short way of a lone lock-step transfer
+            else:
+                flow.queued = True
+                self._ready.append(flow)
         # A timer of the pacer is waited for; one that lets boards breathe does not hold up the others.
         if self._ready and not self._running and self._pacer.may_send(now):
             self._run()
@@ -110,7 +118,6 @@ class Pump:
             flow.burst_at = now
             self._pacer.spend(len(datagram.data), now)
             flow.send(datagram)
-        if flow.machine.wants_data(now):
+        flow.queued = flow.machine.wants_data(now)
+        if flow.queued:
             self._ready.append(flow)
-        else:
-            flow.queued = False

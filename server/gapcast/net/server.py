@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gapcast.net.endpoint import DATAGRAMS_PER_CALLBACK, Endpoint
+from gapcast.net.endpoint import Endpoint
 from gapcast.net.pump import Pump
 from gapcast.net.report import AIR_EVERY_S, Report
 from gapcast.net.udp import open_session, receive_request
@@ -26,6 +26,7 @@ from gapcast_core.wire import OP_ACK, OP_DATA, OP_ERROR, OP_OACK, pack_error
 
 MAX_SESSIONS = 64  # forged RRQs with many block sizes: each costs a socket and a group
 MAX_TRANSFERS = 256  # forged RRQs: each costs a socket, and its content up to 64 MiB (shared)
+REQUESTS_PER_CALLBACK = 16  # then the running transfers have their turn, however many RRQs arrive
 TOUCH_EVERY_S = 0.25  # repair traffic counts as a sign of life in a session no more often
 
 SessionKey = tuple[Identity, int]
@@ -92,7 +93,7 @@ class Server:
     # ---- requests ----
 
     def _on_readable(self) -> None:
-        for _ in range(DATAGRAMS_PER_CALLBACK):
+        for _ in range(REQUESTS_PER_CALLBACK):
             try:
                 data, source, asked = receive_request(self._main)
             except (BlockingIOError, InterruptedError):

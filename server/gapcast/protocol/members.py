@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from gapcast.protocol.negotiate import JoinPlan
@@ -90,6 +90,6 @@ class Roster:
         """The active members at one IP address."""
         return (member for member in list(self._members.values()) if member.address[0] == host)
 
-    def has_stock(self) -> bool:
-        """Whether a client that is not gap-aware is active."""
-        return any(not member.gap_aware for member in self._members.values())
+    def any(self, test: Callable[[Member], bool]) -> bool:
+        """Whether the test holds for some active member."""
+        return any(map(test, self._members.values()))

@@ -31,7 +31,7 @@ from gapcast.protocol.members import (
     Roster,
 )
 from gapcast.protocol.negotiate import JoinPlan
-from gapcast.protocol.stream import Stream
+from gapcast.protocol.stream import DEAD_S, Stream
 from gapcast.protocol.types import Address, Content, ContentChangedError, Datagram
 from gapcast_core.errors import PeerError
 from gapcast_core.wire import (
@@ -66,7 +66,8 @@ class Session:
         self, name: str, content: Content, blksize: int, group: Address, settings: Settings, now: float
     ) -> None:
         self.group = group
-        self.gentle = True
+        self.gentle = False
+        self.lock_step = False
         self.closed = False
         self._file = WholeFile(content, blksize)
         self._blocks = blocks_with_bytes(content.size, blksize)
@@ -105,6 +106,9 @@ class Session:
         idle = self._election.master is None and self._election.candidate is None
         is_master = idle and (self._streaming or not plan.gap_aware)
         self._roster.add(member)
+        if plan.gap_aware:
+            self.gentle = True
+            self.lock_step = False
         role = "master" if is_master else "listener"
         self._out.append(MemberJoined(self.group[0], address[0], address[1], role, plan.gap_aware))
         if first and plan.gap_aware:
@@ -209,6 +213,7 @@ class Session:
         if self._stream.datagrams or member.was_master:
             self._out.append(Handover(self.group[0], *member.address, number))
         member.was_master = True
+        self.lock_step = not self.gentle
         self._stream.seat(number, member.plan.windowsize, member.total, now)
         if number == member.total:
             self._on_master_at_end(member, now)
@@ -262,16 +267,17 @@ class Session:
     def deadline(self) -> float | None:
         if self.closed:
             return None
-        times = [
-            self._gather_until,
-            self._stream.deadline(),
-            self._election.deadline(),
-            self._turns.deadline(),
-        ]
+        earliest = self._stream.deadline()
+        for time in (self._gather_until, self._election.deadline(), self._turns.deadline()):
+            if time is not None and (earliest is None or time < earliest):
+                earliest = time
         master = self._election.master
-        if master is not None and self._stream.waiting_since is not None:
-            times.append(self._stream.waiting_since + self._patience(master))
-        return min((time for time in times if time is not None), default=None)
+        since = self._stream.waiting_since
+        # The shortest patience first: who is patient with whom is looked at only in a silence (on_time).
+        if master is not None and since is not None and (earliest is None or since + DEAD_S < earliest):
+            limit = since + self._patience(master)
+            return limit if earliest is None else min(limit, earliest)
+        return earliest
 
     def on_time(self, now: float) -> None:
         if self.closed:
@@ -325,9 +331,8 @@ class Session:
 
     def _others(self, master: Member) -> bool:
         """Whether somebody else could be master."""
-        return any(
-            member is not master and self._eligible(member) and member.skips < MAX_SKIPS
-            for member in self._roster
+        return self._roster.any(
+            lambda member: member is not master and self._eligible(member) and member.skips < MAX_SKIPS
         )
 
     def _eligible(self, member: Member) -> bool:
@@ -360,7 +365,8 @@ class Session:
         self._election.master = self._election.candidate = None
         seconds = round(now - self._opened_at, 6)
         self._out.append(StreamEnd(self.group[0], self._stream.top, self._stream.datagrams, seconds))
-        if self._roster.has_stock() and self._stream.top < self._blocks_stock != self._blocks:
+        stock = self._roster.any(lambda member: not member.gap_aware)
+        if stock and self._stream.top < self._blocks_stock != self._blocks:
             self._end_block_due = True
         for member in self._roster:
             if member.gap_aware:

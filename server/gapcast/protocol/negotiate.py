@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from gapcast.protocol.blocks import Ranges, acceptable, blocks_to_end, blocks_with_bytes
 from gapcast_core import options
-from gapcast_core.offer import STREAM_WINDOW_BLOCKS
 from gapcast_core.errors import PeerError
+from gapcast_core.offer import STREAM_WINDOW_BLOCKS
 from gapcast_core.wire import ERR_ACCESS, ERR_ILLEGAL, ERR_OPTION, OP_WRQ, pack_oack, parse_request
 
 WINDOWSIZE_CAP_BLOCKS = 64  # a forged ACK can cause one window; some clients fail above 64 anyway

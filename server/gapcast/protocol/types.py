@@ -41,6 +41,7 @@ class Machine(Protocol):
     """One TID. Every method may append effects, which the shell drains with take()."""
 
     gentle: bool  # a board hears it: never more than four DATA back to back
+    lock_step: bool  # one DATA, one ACK
     closed: bool
 
     def receive(self, data: bytes, source: Address, now: float) -> None:

@@ -27,6 +27,7 @@ class Transfer:
     def __init__(self, peer: Address, name: str, plan: UnicastPlan, content: Content, now: float) -> None:
         self.peer = peer
         self.gentle = plan.ranges is not None
+        self.lock_step = plan.windowsize == 1
         self.closed = False
         self.verified = False  # an ACK came: the address is not forged
         self.ranges_text = plan.ranges_text
