@@ -26,6 +26,7 @@ def main(folder):
     import esp32
     import sim_app
     import sim_report
+
     from gapcast_boot import agent
 
     slot = esp32.sim_power_on()

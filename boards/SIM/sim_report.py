@@ -83,7 +83,9 @@ class SimProgress(Progress):
         self._emit("phase", phase=name, total=gaps.total, missing=gaps.missing_blocks)
 
     def blocks(self, gaps):
-        self._emit("blocks", total=gaps.total, missing=gaps.missing_blocks, gaps=gaps.gap_count, map=gap_map(gaps))
+        self._emit(
+            "blocks", total=gaps.total, missing=gaps.missing_blocks, gaps=gaps.gap_count, map=gap_map(gaps)
+        )
 
     def stream_over(self, gaps, receiver):
         self._emit(

@@ -93,7 +93,9 @@ def prepare(spec: BoardSpec, factory: bytes) -> None:
 class SimBoard:
     """Runs one board until its application has started, it failed, or its time is up."""
 
-    def __init__(self, spec: BoardSpec, runtime: Runtime, on_event: Callable[[SimBoard, Event], None]) -> None:
+    def __init__(
+        self, spec: BoardSpec, runtime: Runtime, on_event: Callable[[SimBoard, Event], None]
+    ) -> None:
         self.spec = spec
         self.recorder = Recorder(BoardResult(spec.id))
         self._runtime = runtime

@@ -32,7 +32,9 @@ def _split_server(text: str) -> tuple[str, int]:
 @click.option("--image", required=True, metavar="NAME", help="The image's name (or a file's, with --raw).")
 @click.option("--flash", required=True, type=click.Path(path_type=Path), help="Folder of the board's flash.")
 @click.option("--id", "board_id", default="sim-1", show_default=True, help="The board's id.")
-@click.option("--iface", metavar="ADDR", help="The board's own address.  [default: the one that leads to the server]")
+@click.option(
+    "--iface", metavar="ADDR", help="The board's own address.  [default: the one that leads to the server]"
+)
 @click.option("--heap", default="112k", show_default=True, help="MicroPython's heap.")
 @click.option("--at", "at_s", default=0.0, metavar="EPOCH_S", help="Hold the first request until then.")
 @click.option("--loss", default=0.0, help="Multicast loss of this board's radio, 0 to 0.95.")
@@ -40,7 +42,9 @@ def _split_server(text: str) -> tuple[str, int]:
 @click.option("--rx-queue", type=int, help=RX_QUEUE_HELP)
 @click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says.")
 @click.option("--raw", is_flag=True, help="Keep any plain file as raw.bin; no image checks.")
-@click.option("--limit", "limit_s", default=300.0, show_default=True, help="Seconds until it is switched off.")
+@click.option(
+    "--limit", "limit_s", default=300.0, show_default=True, help="Seconds until it is switched off."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result here.")
 @click.pass_context
 def board(
@@ -90,7 +94,9 @@ def board(
         json_file.write_text(row + "\n")
     if sim_board.ok:
         done = "raw.bin is complete" if raw else f"runs {result.version}"
-        click.echo(f"{board_id}: {done}, {result.elapsed_s or 0:.2f} s, {result.repaired_blocks} blocks repaired")
+        click.echo(
+            f"{board_id}: {done}, {result.elapsed_s or 0:.2f} s, {result.repaired_blocks} blocks repaired"
+        )
     else:
         click.echo(f"{board_id}: {result.outcome}: {result.detail or 'no new version booted'}", err=True)
         ctx.exit(1)
@@ -99,7 +105,9 @@ def board(
 def check_loss(loss: float) -> float:
     """`loss` if it is one that a download can survive."""
     if not 0 <= loss <= 0.95:
-        raise OperatorError(f"a loss of {loss:g} is not possible", "--loss takes 0 to 0.95, such as 0.1 for 10 %")
+        raise OperatorError(
+            f"a loss of {loss:g} is not possible", "--loss takes 0 to 0.95, such as 0.1 for 10 %"
+        )
     return loss
 
 
@@ -120,5 +128,7 @@ def check_heap(text: str) -> int:
     """Heap bytes from "112k"."""
     heap_bytes = parse_size(text)
     if heap_bytes < MIN_HEAP_BYTES:
-        raise OperatorError(f"a heap of {text} is too small", f"--heap takes {MIN_HEAP_BYTES // 1024}k or more")
+        raise OperatorError(
+            f"a heap of {text} is too small", f"--heap takes {MIN_HEAP_BYTES // 1024}k or more"
+        )
     return heap_bytes

@@ -73,7 +73,13 @@ def _row(board: SimBoard) -> tuple[Text | ProgressBar, ...]:
     have = recorder.total_blocks - recorder.missing_blocks
     phase = Text(f"{recorder.phase:9}", style=PHASE_STYLE.get(recorder.phase, ""))
     bar = ProgressBar(total=total, completed=have, width=20)
-    return Text(board.spec.id), phase, bar, Text(f"{100 * have // total:3d}%"), Text(map_text(recorder.gap_map))
+    return (
+        Text(board.spec.id),
+        phase,
+        bar,
+        Text(f"{100 * have // total:3d}%"),
+        Text(map_text(recorder.gap_map)),
+    )
 
 
 def status_line(fleet: Fleet) -> str:
@@ -100,7 +106,11 @@ def result_table(fleet: Fleet) -> Table:
         elapsed = f"{result.elapsed_s:.2f}" if result.elapsed_s is not None else "-"
         counts = (result.lost_blocks, result.gaps, result.largest_gap_blocks)
         repairs = (result.repaired_blocks, result.repaired_bytes)
-        version = (result.version or "-") if board.ok else f"{result.version or '-'} ({result.outcome}: {result.detail})"
+        version = (
+            (result.version or "-")
+            if board.ok
+            else f"{result.version or '-'} ({result.outcome}: {result.detail})"
+        )
         style = None if board.ok else "red"
         numbers = [str(number) for number in counts + repairs]
         table.add_row(result.id, result.role, *numbers, elapsed, version, style=style)

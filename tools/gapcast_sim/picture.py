@@ -22,7 +22,7 @@ FULL_RGB = (94, 201, 98)
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Gapcast: {title}</title>
 <style>
- body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; color: #222 }}
+ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em }}
  .boards {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(13em, 1fr)); gap: 1.2em }}
  figure {{ margin: 0 }}
  img {{ width: 100%; height: 10em; image-rendering: pixelated; border: 1px solid #ccc }}
@@ -78,7 +78,9 @@ def _figure(fleet: Fleet, board: SimBoard) -> str:
     result = board.result
     state = f"{result.role}, {result.lost_blocks} lost in {result.gaps} gaps"
     style = "" if board.ok else ' class="bad"'
-    caption = html.escape(f"{result.id}: {state}" if board.ok else f"{result.id}: {result.outcome} {result.detail}")
+    caption = html.escape(
+        f"{result.id}: {state}" if board.ok else f"{result.id}: {result.outcome} {result.detail}"
+    )
     return (
         f'<figure><img alt="{caption}" src="data:image/png;base64,{image}">'
         f"<figcaption{style}>{caption}</figcaption></figure>"
@@ -109,5 +111,6 @@ def png(rows: list[str]) -> bytes:
     header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, 3, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
     )

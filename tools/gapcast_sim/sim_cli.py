@@ -31,16 +31,24 @@ PLAIN_WIDTH = 110  # of the table when it goes to a file or a pipe
 @click.command()
 @click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--boards", default=20, show_default=True, help="How many boards.")
-@click.option("--loss", default=0.1, show_default=True, help="Multicast loss of each board's radio, 0 to 0.95.")
+@click.option(
+    "--loss", default=0.1, show_default=True, help="Multicast loss of each board's radio, 0 to 0.95."
+)
 @click.option("--seed", default=1, show_default=True, help="Seed of the losses and of the sample image.")
-@click.option("--rate", default="6M", show_default=True, help="The shared air, bits per second; 0 is no limit.")
+@click.option(
+    "--rate", default="6M", show_default=True, help="The shared air, bits per second; 0 is no limit."
+)
 @click.option("--size", default="1536k", show_default=True, help="Size of the sample image.")
 @click.option("--heap", default="112k", show_default=True, help="MicroPython's heap on a board.")
 @click.option("--rx-queue", type=int, help=RX_QUEUE_HELP)
 @click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the boards' flash in this folder.")
-@click.option("--limit", "limit_s", default=300.0, show_default=True, help="Seconds until a board is switched off.")
-@click.option("--picture", type=click.Path(path_type=Path), default=Path("gapcast-sim.html"), show_default=True)
+@click.option(
+    "--limit", "limit_s", default=300.0, show_default=True, help="Seconds until a board is switched off."
+)
+@click.option(
+    "--picture", type=click.Path(path_type=Path), default=Path("gapcast-sim.html"), show_default=True
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results here.")
 @click.option("--cpython", is_flag=True, help="Run the boards under CPython instead of MicroPython.")
 @click.pass_context
@@ -116,7 +124,9 @@ def _place_image(image: Path | None, size_bytes: int, seed: int, root: Path) -> 
 
 def _run(fleet: Fleet, console: Console) -> None:
     fleet.build()
-    console.print(f"{fleet.spec.boards} boards under {fleet.runtime.name}, {fleet.spec.loss:.0%} multicast loss")
+    console.print(
+        f"{fleet.spec.boards} boards under {fleet.runtime.name}, {fleet.spec.loss:.0%} multicast loss"
+    )
     with Display(console) as display:
         asyncio.run(fleet.run(display.tick, TICK_S))
 

@@ -154,7 +154,7 @@ class Transfer:
             if self._session_offer is None and not self._name.startswith("gap/"):
                 self._ask_plainly = not self._ask_plainly
             return
-        self._why = "server: %s %s" % (exc.reason, getattr(exc, "error_text", ""))
+        self._why = "server: %s %s" % (exc.reason, exc.error_text)
         self._progress.note(self._why)
 
     def _wait_or_fail(self):

@@ -38,7 +38,9 @@ TARGET_APP = "app"
 class Header:
     """One container header. All sizes in bytes; digests are 32 raw bytes."""
 
-    def __init__(self, name, version, board, image_bytes, table_digest, image_digest, counter=0, target=TARGET_APP):
+    def __init__(
+        self, name, version, board, image_bytes, table_digest, image_digest, counter=0, target=TARGET_APP
+    ):
         if not 0 < image_bytes <= MAX_PAYLOAD_BYTES - CHUNK_BYTES:
             raise UsageError("image of %d bytes" % image_bytes)
         if not 0 <= counter <= MAX_COUNTER:
@@ -146,7 +148,4 @@ def _parse_name(field):
 
 
 def _is_printable(raw):
-    for byte in raw:
-        if not 32 < byte < 127:
-            return False
-    return True
+    return all(32 < byte < 127 for byte in raw)

@@ -20,9 +20,12 @@ class PeerError(GapcastError):
 
     reason: a stable snake_case name, used as a drop counter.
     code: the TFTP error code that answers it on the wire.
+    error_code, error_text: of the peer's own ERROR, when the reason is `refused`.
     """
 
-    def __init__(self, reason, code=0):
+    def __init__(self, reason, code=0, error_code=None, error_text=""):
         super().__init__(reason)
         self.reason = reason
         self.code = code
+        self.error_code = error_code
+        self.error_text = error_text

@@ -43,7 +43,7 @@ class Offer:
         """The ACK that says "I have everything" (PROTOCOL.md section 1, `total`)."""
         if self.gap_aware:
             return self.blocks()
-        return self.size_bytes // self.blksize + 1
+        return (self.size_bytes or 0) // self.blksize + 1
 
 
 def image_request(name, blksize):
@@ -116,10 +116,7 @@ def is_turn(data):
 def refusal(data):
     """The PeerError `refused` that carries an ERROR datagram's code and text."""
     code, text = wire.parse_error(data)
-    exc = PeerError("refused")
-    exc.error_code = code
-    exc.error_text = text
-    return exc
+    return PeerError("refused", error_code=code, error_text=text)
 
 
 def _take(offer, name, value, blksize, window, asked_ranges):

@@ -135,7 +135,11 @@ class Receiver:
     def _clock(self, ahead):
         """The master's ACK: every half window, at the end, and for each probe."""
         if self.offer.gap_aware:
-            if ahead and self.position - 1 - self._acked < self._half_window and self.position <= self.gaps.total:
+            if (
+                ahead
+                and self.position - 1 - self._acked < self._half_window
+                and self.position <= self.gaps.total
+            ):
                 return
             self.ack = self._request()
             if self.ack == self.gaps.total:
