@@ -170,9 +170,8 @@ def stock_cases(repeats: int, work: Path) -> list[Row]:
                 "all": times,
             }
         )
-        print(
-            f"atftp x {clients}, {loss:.0%} loss: gapcast {show(ours)} s, atftpd {show(theirs)} s, ratio {show(ratio)}"
-        )
+        case = f"atftp x {clients}, {loss:.0%} loss"
+        print(f"{case}: gapcast {show(ours)} s, atftpd {show(theirs)} s, ratio {show(ratio)}")
     return rows
 
 
@@ -183,9 +182,8 @@ def board_cases(repeats: int, work: Path) -> list[Row]:
         times = [run[0] if run else None for run in runs]
         air = [run[1] if run else None for run in runs]
         rows.append({"boards": boards, "loss": loss, "time": median(times), "air": median(air), "all": runs})
-        print(
-            f"boards x {boards}, {loss:.0%} loss: time {show(median(times))} x, air {show(median(air))} x the image"
-        )
+        case = f"boards x {boards}, {loss:.0%} loss"
+        print(f"{case}: time {show(median(times))} x, air {show(median(air))} x the image")
     return rows
 
 
