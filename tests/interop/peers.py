@@ -104,6 +104,11 @@ class OurServer:
         """Until so many bytes went to groups."""
         wait_until(lambda: self.multicast_bytes() >= size, f"{size:.0f} bytes by multicast", seconds)
 
+    def kill(self) -> None:
+        """SIGKILL."""
+        kill(self.process)
+        self.process.wait(START_SECONDS)
+
     def stop(self) -> None:
         """SIGTERM; it must end well."""
         self.process.terminate()
