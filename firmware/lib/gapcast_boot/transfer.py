@@ -240,6 +240,7 @@ class Transfer:
         frame = self._frame
         payload = self._payload
         full = len(frame)
+        gaps = self.gaps
         until_control = CONTROL_EVERY_FRAMES
         while rx.end == receiver.RUNNING:
             if rx.ack >= 0:
@@ -250,7 +251,9 @@ class Transfer:
             if length > 0:
                 block = rx.accept(frame, length, now_ms)
                 if block:
-                    view = payload if length == full else self._part(length, block)
+                    # A short last block may come filled up with the head of the next datagram.
+                    whole = length == full and block != gaps.total
+                    view = payload if whole else self._part(length, block)
                     self._sink.write((block - 1) * self.blksize, view)
                     rx.stored(block)
                     self._last_new_ms = now_ms
@@ -350,7 +353,7 @@ class Transfer:
             return
         data_bytes = length - wire.HEADER_BYTES
         if data_bytes and self.gaps.is_missing(reader.block):
-            view = self._payload if length == len(self._frame) else self._payload[:data_bytes]
+            view = self._part(length, reader.block)
             self._sink.write((reader.block - 1) * self.blksize, view)
             self.gaps.add(reader.block)
             self.repaired_blocks += 1

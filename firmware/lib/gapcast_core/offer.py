@@ -6,6 +6,7 @@ Pure: builds RRQ bytes and judges the datagram that comes back.
 from . import options as opt
 from . import wire
 from .errors import PeerError
+from .gaps import MAX_TOTAL_BLOCKS
 
 STREAM_WINDOW_BLOCKS = 8  # of a gap-aware session without `windowsize` (PROTOCOL.md section 3)
 RANGES_BUDGET_BYTES = 380  # what is left of 512 octets after a long name and the other options
@@ -101,6 +102,9 @@ def parse_offer(data, blksize, window, asked_ranges=None):
         raise PeerError("not_an_answer", wire.ERR_ILLEGAL)
     for name, value in wire.parse_oack(data):
         _take(offer, name, value, blksize, window, asked_ranges)
+    blocks = offer.blocks()
+    if blocks is not None and blocks > MAX_TOTAL_BLOCKS:
+        raise PeerError("bad_number", wire.ERR_OPTION)
     return offer
 
 
