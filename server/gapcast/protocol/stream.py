@@ -7,12 +7,11 @@ it misses stays a hole in its gap list: there is no go-back for the whole group.
 
 from __future__ import annotations
 
-from gapcast.protocol.timing import RoundTrip
+from gapcast.protocol.timing import RoundTrip, SendTimes
 
 FLOOR_S = 0.02  # least time before a probe, as in unicast.py
 DEAD_S = 0.4  # silence of a master that counts as death while others wait
 DEAD_SLOW_S = 0.8  # the same on a path with a long round trip
-_RING = 256  # send times of the latest blocks, for the round trip; more than two windows of 64
 
 
 class Stream:
@@ -30,11 +29,11 @@ class Stream:
         self._window = 1
         self._total = 0
         self._seated = False
+        self._seated_at = 0.0
         self._probing = False
         self._due: float | None = None
         self._trip = RoundTrip(FLOOR_S)
-        self._sent_number = [0] * _RING
-        self._sent_at = [0.0] * _RING
+        self._times = SendTimes()
 
     @property
     def seated(self) -> bool:
@@ -44,6 +43,7 @@ class Stream:
     def seat(self, request: int, window: int, total: int, now: float) -> None:
         """A new master's first ACK: it asks for the block after `request`, which may be one sent before."""
         self._seated = True
+        self._seated_at = now
         self._position = request
         self._next = request + 1
         self._window = window
@@ -70,9 +70,10 @@ class Stream:
             if self.waiting_since is not None:
                 self.waiting_since = now
             return False
-        slot = number % _RING
-        if self._sent_number[slot] == number and self._sent_at[slot] > 0:
-            self._trip.sample(now - self._sent_at[slot])
+        sent_at = self._times.at(number)
+        # A block from before this mastership measures nothing: the master only skips what it has.
+        if sent_at >= self._seated_at:
+            self._trip.sample(now - sent_at)
         self._position = number
         self._next = max(self._next, number + 1)
         self._heard(now)
@@ -96,10 +97,7 @@ class Stream:
             self._next += 1
             self._latest = number
             self._progress_at = now
-        slot = number % _RING
-        again = self._sent_number[slot] == number
-        self._sent_number[slot] = number
-        self._sent_at[slot] = -1.0 if again else now  # Karn: sent twice, its ACK measures nothing
+        self._times.sent(number, now)
         self.top = max(self.top, number)
         self.datagrams += 1
         if not self.wants_data():

@@ -7,6 +7,7 @@ TFTP collapse. Our timers follow the measured round trip instead.
 from __future__ import annotations
 
 INITIAL_S = 0.25  # before the first measurement
+_RING = 256  # blocks; more than two windows of 64
 CEILING_S = 1.0  # back-off stops here: sub-second recovery is the point
 
 
@@ -40,3 +41,25 @@ class RoundTrip:
     def timeout(self, tries: int = 0) -> float:
         """Seconds to wait after `tries` timeouts in a row: doubled each time, up to CEILING_S."""
         return min(self._timeout_s * float(1 << min(tries, 8)), CEILING_S)
+
+
+class SendTimes:
+    """When the latest blocks were sent, and whether only once: Karn's rule forbids to time the others."""
+
+    __slots__ = ("_at", "_number")
+
+    def __init__(self) -> None:
+        self._number = [-1] * _RING
+        self._at = [0.0] * _RING
+
+    def sent(self, number: int, now: float) -> None:
+        """Block `number` left."""
+        slot = number % _RING
+        again = self._number[slot] == number
+        self._number[slot] = number
+        self._at[slot] = float("-inf") if again else now
+
+    def at(self, number: int) -> float:
+        """When block `number` was sent; -inf when it was sent twice, or too long ago to know."""
+        slot = number % _RING
+        return self._at[slot] if self._number[slot] == number else float("-inf")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from gapcast.protocol.blocks import VirtualFile, WholeFile
 from gapcast.protocol.events import Dropped, TransferDone, TransferOpen
 from gapcast.protocol.negotiate import UnicastPlan
-from gapcast.protocol.timing import RoundTrip
+from gapcast.protocol.timing import RoundTrip, SendTimes
 from gapcast.protocol.types import Address, Content, ContentChangedError, Datagram
 from gapcast_core.errors import PeerError
 from gapcast_core.wire import ERR_UNKNOWN_TID, OP_ERROR, pack_data, pack_error, parse_ack, parse_error
@@ -45,9 +45,10 @@ class Transfer:
         self._next = 1  # to be sent next
         self._high = 0  # highest sent so far
         self._probe = False
+        self._probed_at: float | None = None
         self._trip = RoundTrip(FLOOR_REPAIR_S if self.gentle else FLOOR_S)
-        self._timed = -1  # the block whose round trip is being measured
-        self._timed_at = now
+        self._times = SendTimes()
+        self._offered_at = now
         self._went_back_at = float("-inf")
         self._went_back_high = 0
         self._tries = 0
@@ -95,6 +96,7 @@ class Transfer:
             return None
         if self._probe:
             self._probe = False
+            self._probed_at = now
             number = self._high
         else:
             number = self._next
@@ -105,13 +107,8 @@ class Transfer:
             self._out.append(Datagram(pack_error(0, "file changed"), self.peer))
             self._close("changed", now)
             return None
-        if number <= self._high:
-            self._timed = -1  # sent twice: its ACK measures nothing (Karn)
-        else:
-            self._high = number
-            if self._timed < 0 and (number == self._base + self._window or number == self._total):
-                self._timed = number
-                self._timed_at = now
+        self._high = max(self._high, number)
+        self._times.sent(number, now)
         self._datagrams += 1
         self._arm(now)
         return Datagram(pack_data(number, payload), self.peer)
@@ -159,6 +156,11 @@ class Transfer:
         if self._offered:
             self._on_first_ack(number, now)
             return
+        if self._probed_at is not None:
+            # The probe came after a silence, so this answers it, or is the client's own timer: believe it
+            # downwards only. Where every block is sent twice, Karn's rule alone never measures anything.
+            self._trip.sample(min(now - self._probed_at, self._trip.smoothed))
+            self._probed_at = None
         moved = (number - self._base) & 0xFFFF
         if moved == 0:
             self._on_repeated_ack(now)
@@ -172,9 +174,9 @@ class Transfer:
         self.verified = True
         self._tries = 0
         self._progress_at = now
-        if 0 <= self._timed <= self._base:
-            self._trip.sample(now - self._timed_at)
-            self._timed = -1
+        sent_at = self._times.at(self._base)
+        if sent_at >= self._opened_at:
+            self._trip.sample(now - sent_at)
         if self._base >= self._total:
             self._close("complete", now)
             return
@@ -190,7 +192,7 @@ class Transfer:
         self._offered = False
         self.verified = True
         if self._tries == 0:
-            self._trip.sample(now - self._timed_at)
+            self._trip.sample(now - self._offered_at)
         self._tries = 0
         self._progress_at = now
         self._due = None
@@ -211,10 +213,11 @@ class Transfer:
         return self._window > 1 and (settled or now - self._went_back_at >= self._trip.smoothed)
 
     def _go_back(self, now: float) -> None:
+        self._tries = 0  # the path works, there is nothing to back off from
+        self._probed_at = None
         self._went_back_at = now
         self._went_back_high = self._high
         self._next = self._base + 1
-        self._timed = -1
 
     # ---- time ----
 
@@ -227,12 +230,12 @@ class Transfer:
         elif self._offered:
             self._send_oack(now)
         else:
-            self._timed = -1
             if self._tries == 1 and self._window > 1 and self._high > self._base + 1:
                 # One datagram asks "how far are you?": a client that has all answers with its ACK, and
                 # one that has a gap reports it. A whole window more would overflow a busy board.
                 self._probe = True
             else:
+                self._probed_at = None
                 self._next = self._base + 1
             self._arm(now)
 
@@ -255,7 +258,7 @@ class Transfer:
     def _send_oack(self, now: float) -> None:
         if self._oack is not None:
             self._out.append(Datagram(self._oack, self.peer))
-        self._timed_at = now
+        self._offered_at = now
         self._due = now + self._trip.timeout(self._tries) * (4 if self._tries == UNVERIFIED_TRIES else 1)
 
     def _close(self, outcome: str, now: float, text: str = "") -> None:
