@@ -238,9 +238,6 @@ class Transfer:
     def _listen(self, rx, group):
         """The hot loop: until the session ends or the socket goes deaf."""
         frame = self._frame
-        payload = self._payload
-        full = len(frame)
-        gaps = self.gaps
         until_control = CONTROL_EVERY_FRAMES
         while rx.end == receiver.RUNNING:
             if rx.ack >= 0:
@@ -251,10 +248,7 @@ class Transfer:
             if length > 0:
                 block = rx.accept(frame, length, now_ms)
                 if block:
-                    # A short last block may come filled up with the head of the next datagram.
-                    whole = length == full and block != gaps.total
-                    view = payload if whole else self._part(length, block)
-                    self._sink.write((block - 1) * self.blksize, view)
+                    self._sink.write((block - 1) * self.blksize, self._view(length, block))
                     rx.stored(block)
                     self._last_new_ms = now_ms
                 until_control -= 1
@@ -275,8 +269,13 @@ class Transfer:
             rx.tick(now_ms)
         self._tell(now_ms)
 
-    def _part(self, length, block):
-        """The payload of a short frame; the image's last block may be short."""
+    def _view(self, length, block):
+        """The payload of the frame just read; only a short one costs an allocation.
+
+        The image's short last block may come filled up with the head of the next datagram.
+        """
+        if length == len(self._frame) and block != self.gaps.total:
+            return self._payload
         data_bytes = length - wire.HEADER_BYTES
         if self.size_bytes is not None:
             data_bytes = min(data_bytes, self.size_bytes - (block - 1) * self.blksize)
@@ -353,8 +352,7 @@ class Transfer:
             return
         data_bytes = length - wire.HEADER_BYTES
         if data_bytes and self.gaps.is_missing(reader.block):
-            view = self._part(length, reader.block)
-            self._sink.write((reader.block - 1) * self.blksize, view)
+            self._sink.write((reader.block - 1) * self.blksize, self._view(length, reader.block))
             self.gaps.add(reader.block)
             self.repaired_blocks += 1
             self.repaired_bytes += data_bytes

@@ -27,6 +27,7 @@ MASTER_REPEAT_MS = 300  # a master repeats its ACK when nothing comes
 # it from ever sending a lost block again.
 STOCK_REPEAT_MS = 6000
 TAIL_WAIT_MS = 1500  # for a stock server's empty last DATA, once all bytes are in
+WAIT_MS = 3500  # the server says "wait" about once a second: three may be lost
 BACKOFF_MIN_MS = 500
 BACKOFF_SPAN_MS = 1500
 
@@ -56,6 +57,7 @@ class Receiver:
         self._repeats = 0
         self._in_window = 0
         self._asked = 0
+        self._waiting = False  # told so by an OACK mc=0
         self._half_window = offer.window // 2 or 1
         self._full_bytes = wire.HEADER_BYTES + offer.blksize
         self._set_last()
@@ -88,6 +90,7 @@ class Receiver:
         self._heard_ms = now_ms
         self._repeats = 0
         self.heard_data = True
+        self._waiting = False
         if block > self.gaps.total:
             return self._beyond(block, length)
         if length != self._full_bytes and not (block == self.gaps.total and length >= self._last_bytes):
@@ -196,6 +199,7 @@ class Receiver:
         self._repeats = 0
         if not is_master:
             self.is_master = False
+            self._waiting = True
         elif wire.option(options, opt.RANGES):
             self.ack = self.gaps.next_missing(1) - 1
             self.end = GAPS_LEFT
@@ -219,6 +223,8 @@ class Receiver:
     def _patience_ms(self):
         if not self.offer.gap_aware:
             return STOCK_SILENCE_MS
+        if self._waiting:
+            return WAIT_MS
         if not self.heard_data:
             return FIRST_DATA_MS
         if self.position > self.gaps.total and not self.is_master:
