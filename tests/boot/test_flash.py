@@ -1,0 +1,163 @@
+"""Where blocks go: slots and memory, whatever the block size (firmware/lib/gapcast_boot/flash.py)."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from boot_world import SECTOR, World, make_container
+
+HEADER = 1024
+
+
+@pytest.fixture
+def slot(world: World) -> Any:
+    return world.esp32.Partition("ota_1")
+
+
+def fill(sink: Any, data: bytes, blksize: int, order: random.Random | None = None) -> None:
+    offsets = list(range(0, len(data), blksize))
+    if order:
+        order.shuffle(offsets)
+    for offset in offsets:
+        sink.write(offset, memoryview(data)[offset : offset + blksize])
+
+
+def contents(slot: Any, size: int) -> bytes:
+    data = bytearray(size)
+    slot.readblocks(0, data)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("blksize", [8, 100, 512, 1000, 1023, 1024, 1025, 1428, 4096, 5000, 30000])
+def test_blocks_of_any_size_in_any_order_make_the_same_slot(world: World, slot: Any, blksize: int) -> None:
+    container = make_container(13000)
+    data = bytes(container.data)
+    sink = world.flash.SlotSink(slot, container.header)
+    sink.prepare()
+    fill(sink, data, blksize, random.Random(blksize))
+    assert contents(slot, len(data) - HEADER) == data[HEADER:]
+    assert sink.table_matches()
+    assert sink.bad_chunks() == []
+
+
+def test_blocks_that_come_twice_do_no_harm(world: World, slot: Any) -> None:
+    container = make_container()
+    sink = world.flash.SlotSink(slot, container.header)
+    fill(sink, bytes(container.data), 1024)
+    fill(sink, bytes(container.data), 700)
+    assert sink.bad_chunks() == []
+
+
+def test_each_damaged_chunk_is_found(world: World, slot: Any) -> None:
+    container = make_container(20000)
+    chunks = container.header.chunks
+    assert chunks == 5
+    for damaged in range(chunks):
+        world.nor("ota_1")
+        for sector in range(7):
+            slot.ioctl(6, sector)
+        sink = world.flash.SlotSink(slot, container.header)
+        data = bytearray(container.data)
+        for at in (HEADER + damaged * SECTOR, HEADER + damaged * SECTOR + SECTOR - 1):
+            copy = bytearray(data)
+            copy[at] ^= 0x80
+            sink.erase(HEADER, len(data) - HEADER)
+            fill(sink, bytes(copy), 1024)
+            assert sink.bad_chunks() == [(HEADER + damaged * SECTOR, SECTOR)]
+
+
+def test_a_damaged_table_is_judged_first(world: World, slot: Any) -> None:
+    container = make_container(20000)
+    sink = world.flash.SlotSink(slot, container.header)
+    data = bytearray(container.data)
+    data[HEADER + 5] ^= 1  # a bad chunk too
+    data[-1] ^= 1
+    fill(sink, bytes(data), 1024)
+    payload = container.header.payload_bytes
+    assert not sink.table_matches()
+    assert sink.bad_chunks() == [(HEADER + payload, container.header.table_bytes)]
+
+
+def test_blank_flash_has_no_table(world: World, slot: Any) -> None:
+    container = make_container()
+    sink = world.flash.SlotSink(slot, container.header)
+    assert not sink.table_matches()
+    assert len(sink.bad_chunks()) == 1
+
+
+def test_only_sectors_that_are_not_blank_are_erased(
+    world: World, slot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = make_container(20000)
+    needed = container.header.payload_bytes + container.header.table_bytes
+    erased: list[int] = []
+    original = world.flash_file.NorFile.erase
+
+    def watch(self: Any, sector: int) -> None:
+        erased.append(sector)
+        original(self, sector)
+
+    monkeypatch.setattr(world.flash_file.NorFile, "erase", watch)
+    sink = world.flash.SlotSink(slot, container.header)
+    assert sink.prepare() == 0
+    assert erased == []
+    slot.writeblocks(1, b"\0", 17)
+    slot.writeblocks(4, b"\xfe", 4095)
+    behind = -(-needed // SECTOR)
+    slot.writeblocks(behind, b"keep", 0)
+    assert sink.prepare() == 2
+    assert erased == [1, 4]
+    assert contents(slot, needed) == b"\xff" * needed
+    kept = bytearray(4)
+    slot.readblocks(behind, kept)
+    assert kept == b"keep"
+
+
+def test_a_repair_erases_only_its_chunk(world: World, slot: Any) -> None:
+    container = make_container(20000)
+    sink = world.flash.SlotSink(slot, container.header)
+    fill(sink, bytes(container.data), 1024)
+    sink.erase(HEADER + 2 * SECTOR, SECTOR)
+    assert sink.bad_chunks() == [(HEADER + 2 * SECTOR, SECTOR)]
+    payload = container.header.payload_bytes
+    sink.erase(HEADER + payload, container.header.table_bytes)
+    assert sink.bad_chunks() == [(HEADER + payload, container.header.table_bytes)]
+
+
+def test_an_image_that_does_not_fit_is_refused_to_the_byte(world: World, slot: Any) -> None:
+    container = make_container(20000)
+    needed = container.header.payload_bytes + container.header.table_bytes
+    world.nor("ota_1").size_bytes = needed
+    world.flash.SlotSink(slot, container.header)
+    world.nor("ota_1").size_bytes = needed - 1
+    with pytest.raises(world.flash.FlashError, match=str(needed)):
+        world.flash.SlotSink(slot, container.header)
+    assert not world.flash.holds_table(slot, container.header, bytearray(SECTOR))
+
+
+def test_a_long_table_is_read_in_pieces(world: World, slot: Any) -> None:
+    world.nor("ota_1").size_bytes = 0x200000
+    container = make_container(300 * SECTOR)
+    assert container.header.table_bytes > SECTOR
+    sink = world.flash.SlotSink(slot, container.header)
+    fill(sink, bytes(container.data), 65536)
+    assert sink.bad_chunks() == []
+
+
+def test_the_start_of_a_file_in_memory(world: World) -> None:
+    data = bytes(range(256)) * 10
+    for blksize in (8, 100, 1024, 3000):
+        sink = world.flash.RamSink(1024)
+        fill(sink, data, blksize, random.Random(1))
+        assert bytes(sink.data) == data[:1024]
+
+
+def test_a_plain_file_is_written_in_any_order(world: World) -> None:
+    path = world.folder / "raw.bin"
+    data = bytes(range(256)) * 9 + b"end"
+    sink = world.flash.FileSink(str(path))
+    fill(sink, data, 100, random.Random(3))
+    sink.close()
+    assert path.read_bytes() == data

@@ -1,0 +1,210 @@
+"""Run under MicroPython by test_allocation.py: which parts of the receive path allocate.
+
+Prints a JSON object: case -> 0, or the text of the MemoryError that the locked heap raised, or the
+bytes that gc.mem_alloc() counted.
+"""
+
+import gc
+import json
+import sys
+
+import micropython
+import sim_world
+
+sim_world.load(sys.argv[1])
+
+from gapcast_boot import flash, port, transfer
+from gapcast_boot.progress import Progress
+from gapcast_core import offer as offers
+from gapcast_core import receiver, repair, wire
+from gapcast_core.gaps import GapList
+
+BLOCKS = 400
+FRAME = bytearray(1028)
+PAYLOAD = memoryview(FRAME)[4:]
+FRAME[1] = 3
+ACK = bytearray(4)
+results = {}
+
+
+class Slot:
+    """A partition that keeps nothing."""
+
+    def info(self):
+        return (0, 0x11, 0x190000, 0x180000, "ota_1", False)
+
+    def writeblocks(self, block, buf, offset=None):
+        return None
+
+
+class Header:
+    payload_bytes = 399 * 1024
+    table_bytes = 1024
+
+
+def make_receiver(master):
+    options = [("blksize", "1024"), ("tsize", str(BLOCKS * 1024))]
+    options += [("multicast", "239.192.0.1,1758,%d" % master), ("ranges", "")]
+    offer = offers.parse_offer(wire.pack_oack(options), 1024, 8)
+    return receiver.Receiver(offer, GapList(BLOCKS), 0, 1)
+
+
+def locked(case, function):
+    """0 when the function ran with the heap locked, else why not (*arguments would allocate themselves)."""
+    gc.collect()
+    problem = 0
+    micropython.heap_lock()
+    try:
+        function()
+    except MemoryError as exc:
+        problem = exc
+    finally:
+        micropython.heap_unlock()
+    results[case] = str(problem) if problem else 0
+
+
+def run_receiver(rx, sink, step, skip):
+    for block in range(1, BLOCKS + 1):
+        if skip and block % 3 == 0:
+            continue
+        FRAME[2] = block >> 8
+        FRAME[3] = block & 255
+        got = rx.accept(FRAME, 1028, block * step)
+        if got:
+            if sink:
+                sink.write((got - 1) * 1024, PAYLOAD)
+            rx.stored(got)
+        if rx.ack >= 0:
+            wire.pack_ack_into(ACK, rx.ack)
+            rx.ack = receiver.NO_ACK
+
+
+def run_writes(sink):
+    for block in range(1, BLOCKS):
+        sink.write(block * 1024, PAYLOAD)
+
+
+def run_acks():
+    for block in range(70000):
+        wire.pack_ack_into(ACK, block)
+
+
+def run_duplicates(rx):
+    for _again in range(300):
+        rx.accept(FRAME, 1028, 5)
+
+
+def run_reader(reader):
+    for block in range(1, BLOCKS):
+        FRAME[2] = block >> 8
+        FRAME[3] = block & 255
+        if reader.accept(FRAME, 1028, block):
+            reader.advance()
+        if reader.ack >= 0:
+            wire.pack_ack_into(ACK, reader.ack)
+            reader.ack = repair.NO_ACK
+
+
+def run_clock(clock):
+    for _again in range(300):
+        clock.now_ms()
+
+
+class Group:
+    """A socket that hears blocks in order."""
+
+    def __init__(self):
+        self.block = 0
+        self.left = 0
+
+    def readinto(self, buf):
+        if not self.left:
+            return None
+        self.left -= 1
+        self.block += 1
+        buf[1] = 3
+        buf[2] = self.block >> 8
+        buf[3] = self.block & 255
+        return 1028
+
+
+class Session:
+    """A control port: hears nothing; its end is simulated by ending the session."""
+
+    def __init__(self):
+        self.sock = self
+        self.rx = None
+
+    def send(self, data):
+        return len(data)
+
+    def read(self):
+        return None
+
+
+def run_read_frame(group):
+    for _again in range(300):
+        port.read_frame(group, FRAME)
+
+
+class Stop:
+    """Ends the hot loop after so many frames, without allocating."""
+
+    def __init__(self, sink, rx, frames):
+        self.sink = sink
+        self.rx = rx
+        self.left = frames
+
+    def write(self, offset, view):
+        self.sink.write(offset, view)
+        self.left -= 1
+        if not self.left:
+            self.rx.end = receiver.SILENCE
+
+
+def main():
+    sink = flash.SlotSink(Slot(), Header())
+    fresh = make_receiver(False)
+    locked("accept and stored, in order", lambda: run_receiver(fresh, None, 7, False))
+    locked("slot write", lambda: run_writes(sink))
+    locked("ack", run_acks)
+    master = make_receiver(True)
+    locked("master, in order", lambda: run_receiver(master, sink, 7, False))
+    rx = make_receiver(True)
+    gc.collect()
+    gc.disable()
+    before = gc.mem_alloc()
+    run_receiver(rx, sink, 7, False)
+    results["master, in order, by mem_alloc"] = gc.mem_alloc() - before
+    gc.enable()
+    locked(
+        "listener with a loss every third block", lambda: run_receiver(make_receiver(False), sink, 7, True)
+    )
+    rx = make_receiver(False)
+    rx.accept(FRAME, 1028, 1)
+    rx.stored(FRAME[2] << 8 | FRAME[3])
+    locked("duplicates", lambda: run_duplicates(rx))
+    offer = offers.Offer()
+    offer.blksize = 1024
+    offer.window = 8
+    reader = repair.Reader(offer, BLOCKS, 0)
+    locked("unicast reader", lambda: run_reader(reader))
+    clock = port.Clock()
+    locked("clock", lambda: run_clock(clock))
+    group = Group()
+    group.left = 290
+    locked("read_frame", lambda: run_read_frame(group))
+
+    rx = make_receiver(True)
+    job = transfer.Transfer(("127.0.0.1", 69), "127.0.0.1", "x", None, clock, Progress(), 1000)
+    job.gaps = rx.gaps
+    job.size_bytes = BLOCKS * 1024
+    job._session = Session()
+    job._sink = Stop(sink, rx, 60)
+    group = Group()
+    group.left = 1000
+    locked("_listen, 60 frames", lambda: job._listen(rx, group))
+    print(json.dumps(results))
+
+
+main()
