@@ -10,7 +10,6 @@ import esp32
 import machine
 
 from gapcast_core import container, wire
-from gapcast_core.errors import GapcastError
 
 from . import flash, net, port
 from .progress import Progress
@@ -56,9 +55,12 @@ def run(progress=None, config=None, hold=None):
         outcome, detail = _update(config or load_config(), progress, hold)
     except (Refused, flash.FlashError) as exc:
         outcome, detail = "refused", str(exc)
-    except (TransferError, net.NetworkError, GapcastError, OSError, ValueError) as exc:
-        outcome, detail = "failed", str(exc) or repr(exc)
-    progress.result(outcome, detail)
+    except Exception as exc:  # whatever it is (MemoryError too): the application must start
+        outcome, detail = "failed", "%s: %s" % (type(exc).__name__, exc)
+    try:
+        progress.result(outcome, detail)
+    except Exception:  # telling about it is not worth a board
+        pass
     if outcome == "updated":
         machine.reset()
 
@@ -71,12 +73,12 @@ def _update(config, progress, hold):
         hold()
     progress.started()
     raw, name = _fetch_header(config, server, local_ip, clock, progress)
+    _confirm(progress)
     if raw is None:
         return "up_to_date", "the server has no image for this board"
     header = container.parse_header(raw)
     progress.header(header)
     if _already_running(header):
-        _confirm(progress)
         return "up_to_date", header.version
     _judge(header, config)
     slot = esp32.Partition(esp32.Partition.RUNNING).get_next_update()
@@ -116,7 +118,10 @@ def _already_running(header):
 
 
 def _confirm(progress):
-    """This firmware reached network and server, so it can be updated again: keep it."""
+    """This firmware reached network and server, so it can be updated again: keep it.
+
+    Before anything is erased: the other slot is the fallback of an image that is not confirmed.
+    """
     try:
         esp32.Partition.mark_app_valid_cancel_rollback()
     except OSError as exc:  # no otadata, or a boot loader without rollback: nothing to confirm

@@ -192,6 +192,8 @@ class Transfer:
 
     def _adopt(self, offer):
         """Set the gap list up at the first offer; a later one must fit it."""
+        if offer.size_bytes is None and offer.blksize == self.blksize:
+            offer.size_bytes = self.size_bytes  # `tsize` is optional (RFC 2349); an earlier answer had it
         if self.gaps is None or offer.blksize != self.blksize or offer.size_bytes != self.size_bytes:
             self.gaps = GapList(offer.blocks())
             self.blksize = offer.blksize

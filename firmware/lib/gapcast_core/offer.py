@@ -5,7 +5,7 @@ Pure: builds RRQ bytes and judges the datagram that comes back.
 
 from . import options as opt
 from . import wire
-from .errors import PeerError
+from .errors import PeerError, UsageError
 from .gaps import MAX_TOTAL_BLOCKS
 
 STREAM_WINDOW_BLOCKS = 8  # of a gap-aware session without `windowsize` (PROTOCOL.md section 3)
@@ -41,10 +41,12 @@ class Offer:
         return (self.size_bytes + self.blksize - 1) // self.blksize
 
     def final_ack(self):
-        """The ACK that says "I have everything" (PROTOCOL.md section 1, `total`)."""
+        """The ACK that says "I have everything" (PROTOCOL.md section 1, `total`); needs the size."""
+        if self.size_bytes is None:
+            raise UsageError("no size, no last block")
         if self.gap_aware:
             return self.blocks()
-        return (self.size_bytes or 0) // self.blksize + 1
+        return self.size_bytes // self.blksize + 1
 
 
 def image_request(name, blksize):

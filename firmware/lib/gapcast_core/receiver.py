@@ -168,7 +168,10 @@ class Receiver:
 
     def _finish(self):
         self.end = COMPLETE
-        self.ack = self.offer.final_ack()
+        if self.offer.size_bytes is None:  # no `tsize`: the short DATA was the last
+            self.ack = self.gaps.total
+        else:
+            self.ack = self.offer.final_ack()
 
     # -- control and time ---------------------------------------------------------------
 

@@ -68,9 +68,7 @@ class Reader:
         self.repeats = 0
         ahead = ((frame[2] << 8 | frame[3]) - self._next) & 0xFFFF
         if ahead == 0:
-            self.block = self._real_block()
-            self._last_frame = length < self._full_bytes
-            return True
+            return self._in_order(length)
         if ahead == 0xFFFF:
             self.ack = self._next - 1  # our ACK was lost: the server repeats its window
         elif ahead < 0x8000 and not self._asked_again:
@@ -78,6 +76,22 @@ class Reader:
             self._asked_again = True
             self._in_window = 0
         return False
+
+    def _in_order(self, length):
+        """Only the file's last block can be short; a frame that is too short is no block at all."""
+        block = self._real_block()
+        want_bytes = length if self.offer.size_bytes is None else self._frame_bytes(block)
+        if length < want_bytes:
+            return False
+        self.block = block
+        self._last_frame = want_bytes < self._full_bytes
+        return True
+
+    def _frame_bytes(self, block):
+        rest_bytes = self.offer.size_bytes - (block - 1) * self.offer.blksize
+        if rest_bytes < 0:
+            rest_bytes = 0
+        return min(wire.HEADER_BYTES + rest_bytes, self._full_bytes)
 
     def _real_block(self):
         if self._count is None or self._range >= len(self.offer.ranges):
