@@ -177,9 +177,8 @@ def main():
     run_receiver(rx, sink, 7, False)
     results["master, in order, by mem_alloc"] = gc.mem_alloc() - before
     gc.enable()
-    locked(
-        "listener with a loss every third block", lambda: run_receiver(make_receiver(False), sink, 7, True)
-    )
+    lossy = make_receiver(False)
+    locked("listener with a loss every third block", lambda: run_receiver(lossy, sink, 7, True))
     rx = make_receiver(False)
     rx.accept(FRAME, 1028, 1)
     rx.stored(FRAME[2] << 8 | FRAME[3])
