@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -190,10 +191,22 @@ def atftp(lab: Lab, index: int, name: str, output: Path, *options: str) -> Proce
     )
 
 
+def wait_for_end(process: Process, seconds: float) -> None:
+    """Wait for the very moment: Popen.wait with a timeout looks only every 50 ms."""
+    if process.returncode is None:
+        ended = os.pidfd_open(process.pid)
+        try:
+            select.select([ended], [], [], seconds)
+        finally:
+            os.close(ended)
+
+
 def finish(process: Process, seconds: float = BOARD_SECONDS) -> str:
     """Wait for a process that must end well; its output."""
+    if process.stdout is None:
+        wait_for_end(process, seconds)
     try:
-        output, _ = process.communicate(timeout=seconds)
+        output, _ = process.communicate(timeout=seconds if process.stdout else 1)
     except subprocess.TimeoutExpired:
         kill(process)
         output, _ = process.communicate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import subprocess
 import time
@@ -13,12 +14,13 @@ import pytest
 from .capture import Capture, longest_stall
 from .conftest import Labs, noise
 from .lab import Lab, kill
-from .peers import Board, OurServer, Process, assert_updated, atftp, atftpd, finish, image
+from .peers import PORT, Board, OurServer, Process, assert_updated, atftp, atftpd, finish, image
 
 pytestmark = [pytest.mark.root, pytest.mark.interop]
 
 MULTICAST = ("multicast", "blksize 1428")
 SIZE = 2_000_000
+RATE_BPS = 8_000_000
 STALL_SECONDS = 1.0
 RATIO = 1.5  # allowed against atftpd at no loss; the load of other work on this machine is in it
 ROUNDS = 5
@@ -61,13 +63,15 @@ def test_five_atftp_share_one_stream(labs: Labs, root: Path, tmp_path: Path) -> 
     data = noise(SIZE)
     (root / "f").write_bytes(data)
     lab = labs(6)
-    server = OurServer(lab, root, "--rate", "8M")
+    server = OurServer(lab, root, "--rate", str(RATE_BPS))
     check(fetch(lab, 5, "f", tmp_path, *MULTICAST), data)
     server.wait_for("session_closed", reason="finished")
     server.stop()
     assert len(server.events("session_open")) == 1
     assert len(server.events("member_joined")) == 5
     blocks = SIZE // 1428 + 1
+    # A lock-step stream keeps the rate: every block with 46 bytes of headers (2: the load of this machine).
+    assert server.events("stream_end")[0]["seconds"] < 2 * blocks * (1428 + 46) * 8 / RATE_BPS
     # Those that came a moment late fetch what they missed as masters; all else went once for all.
     assert blocks <= server.events("session_closed")[0]["datagrams"] < 1.5 * blocks
 
@@ -93,7 +97,7 @@ def test_atftp_and_boards_in_one_session(labs: Labs, root: Path, tmp_path: Path)
 def test_without_loss_no_slower_than_atftpd(
     labs: Labs, root: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    data = noise(SIZE)
+    data = noise(4 * SIZE)
     (root / "f").write_bytes(data)
     theirs, ours = labs(4), labs(4)
     atftpd(theirs, root)
@@ -106,7 +110,7 @@ def test_without_loss_no_slower_than_atftpd(
             seconds.append(time.monotonic() - start)
     ratio = statistics.median(times[ours]) / statistics.median(times[theirs])
     for name, lab in (("ours", ours), ("atftpd", theirs)):
-        print(f"3 atftp, {SIZE} bytes, {name}: " + " ".join(f"{value:.3f}" for value in times[lab]), "s")
+        print(f"3 atftp, {len(data)} bytes, {name}: " + " ".join(f"{value:.3f}" for value in times[lab]), "s")
     print(f"ratio of the medians {ratio:.2f}")
     record_property("ratio_to_atftpd", round(ratio, 3))
     assert ratio <= RATIO
@@ -155,3 +159,25 @@ def test_the_master_atftp_is_killed(labs: Labs, root: Path, tmp_path: Path) -> N
     stall = longest_stall(capture.stop())
     print(f"master atftp killed: longest stall of DATA {stall:.3f} s")
     assert stall < STALL_SECONDS
+
+
+def test_a_master_that_never_speaks(labs: Labs, root: Path, tmp_path: Path) -> None:
+    data = noise(200_000)
+    (root / "f").write_bytes(data)
+    lab = labs(3)
+    server = OurServer(lab, root)
+    with lab.socket(1) as silent:
+        silent.settimeout(10)
+        silent.sendto(b"\0\1f\0octet\0blksize\x001428\0multicast\0\0", (lab.address(0), PORT))
+        assert silent.recv(600).endswith(b",1\0")
+        output = tmp_path / "got"
+        check([(atftp(lab, 2, "f", output, *MULTICAST), output)], data)
+        joined = server.wait_for("member_joined", role="listener")
+        assert server.wait_for("stream_end")["t"] - joined["t"] < STALL_SECONDS
+        # It asked once and never answered: RRQ, and OACKs that are not too many (PROTOCOL.md section 7.1).
+        silent.setblocking(False)
+        oacks = 1
+        with contextlib.suppress(BlockingIOError):
+            while silent.recv(600):
+                oacks += 1
+        assert oacks <= 16
