@@ -185,7 +185,7 @@ def test_partitions_are_found_by_name_kind_and_role(world: World) -> None:
 
 def test_a_partition_that_is_not_there_is_enoent(world: World) -> None:
     """esp32_partition_new raises OSError(MP_ENOENT)."""
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="2") as caught:
         world.esp32.Partition("factory")
     assert caught.value.args[0] == 2
 

@@ -89,7 +89,7 @@ def test_a_rolled_back_update_can_be_tried_again(world: World, otadata: Any) -> 
 
 def test_without_an_entry_there_is_nothing_to_confirm(world: World, otadata: Any) -> None:
     assert not world.ota.mark_valid(otadata)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="NOT_FOUND") as caught:
         world.esp32.Partition.mark_app_valid_cancel_rollback()
     assert caught.value.args[0] == -261
 
