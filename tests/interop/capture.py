@@ -9,12 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from . import needs
-from .lab import Lab
+from .lab import NETWORK, Lab
 from .peers import wait_until
 
 _MAGIC = 0xA1B2C3D4  # microseconds, this machine's byte order
 _IP_AT = 14  # behind the Ethernet header
 _UDP_AT = _IP_AT + 20
+_LAST = b"the last datagram of this capture"
+_DISCARD_PORT = 9
 DATA = 3
 OACK = 6
 
@@ -47,17 +49,29 @@ class Capture:
 
     def __init__(self, lab: Lab, index: int, path: Path) -> None:
         self.path = path
+        self._lab = lab
+        self._index = index
         self._log = path.with_suffix(".log")
-        argv = (needs.program("tcpdump"), "-i", "eth0", "-U", "-n", "-s", "0", "-B", "16384", "-Z", "root")
-        self._process = lab.start(index, *argv, "-w", str(path), "udp", log=self._log)
+        argv = (needs.program("tcpdump"), "-i", "eth0", "-n", "-s", "0", "-B", "16384", "-Z", "root")
+        options = ("--immediate-mode", "-U", "-w", str(path), "udp")
+        self._process = lab.start(index, *argv, *options, log=self._log)
         wait_until(lambda: "listening on" in self._log.read_text(), "tcpdump listens")
 
     def stop(self) -> list[Frame]:
         """End it; what it saw."""
+        with self._lab.socket(self._index) as last:
+            last.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            last.sendto(_LAST, (f"{NETWORK}.255", _DISCARD_PORT))
+        wait_until(lambda: _LAST in self._tail(), "tcpdump has written all")
         self._process.terminate()
         self._process.wait(20)
         assert "\n0 packets dropped by kernel" in self._log.read_text()
-        return read(self.path)
+        return [frame for frame in read(self.path) if frame.target[1] != _DISCARD_PORT]
+
+    def _tail(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - 4096))
+            return file.read()
 
 
 def read(path: Path) -> list[Frame]:

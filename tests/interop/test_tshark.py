@@ -75,7 +75,7 @@ def _one_tid(frames: list[Frame], group: tuple[str, int]) -> None:
 
 def _sizes(frames: list[Frame], group: tuple[str, int], size: int) -> None:
     """No datagram is longer than its block size, requests fit 512 octets, and every block was on the air."""
-    lengths = defaultdict(int)
+    lengths: dict[int, int] = defaultdict(int)
     for frame in frames:
         lengths[frame.opcode] = max(lengths[frame.opcode], len(frame.payload))
     assert lengths[DATA] == 1028
