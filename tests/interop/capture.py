@@ -92,6 +92,9 @@ def read(path: Path) -> list[Frame]:
 
 
 def longest_stall(frames: list[Frame]) -> float:
-    """The longest time in seconds between two DATA to the group."""
-    times = [frame.time_s for frame in frames if frame.to_group and frame.opcode == DATA]
-    return max(later - earlier for earlier, later in pairwise(times))
+    """The longest time in seconds without a new block to the group: the server's probes do not count."""
+    first: dict[int, float] = {}
+    for frame in frames:
+        if frame.to_group and frame.opcode == DATA:
+            first.setdefault(frame.number, frame.time_s)
+    return max(later - earlier for earlier, later in pairwise(sorted(first.values())))
