@@ -15,7 +15,7 @@ from gapcast.errors import OperatorError
 from gapcast.net.report import Report
 from gapcast.net.server import Config, Server
 from gapcast.net.udp import open_main, open_session
-from gapcast.protocol.multicast import Settings
+from gapcast.protocol.settings import Settings
 from gapcast.store import Store
 
 PORT = 69  # IANA's port for TFTP
@@ -29,7 +29,7 @@ def parse_rate(text: str | None) -> float | None:
     """Bits per second of `500k`, `6M`, `1.5M`; None (unlimited) for None and `0`. Raises OperatorError."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([kmg]?)", text.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kmg]?)", text.strip().lower())
     if match is None:
         raise OperatorError(
             f"--rate {text}: not a rate", "bits per second, like 500k, 6M or 1.5M; 0: no limit"

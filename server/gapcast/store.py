@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from gapcast.content import BytesContent, FileContent, Stamp
 from gapcast.protocol.types import ContentChangedError
 from gapcast_core.container import HEADER_BYTES, content_id, parse_header
 from gapcast_core.errors import PeerError
@@ -25,89 +26,6 @@ RESCAN_S = 1.0  # a container that was overwritten in place is found after this 
 _MTIME_GRAIN_NS = 50_000_000  # a folder that changed just before a scan may change again in the same tick
 
 Identity = tuple[int, int, int, int, str]  # device, inode, bytes, mtime in ns, part of the file
-
-
-@dataclass(frozen=True, slots=True)
-class _Stamp:
-    """What os.fstat says about a file's version."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> _Stamp:
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-class FileContent:
-    """One version of one file: whole in memory, or read piece by piece from an open descriptor."""
-
-    def __init__(self, descriptor: int, stamp: _Stamp, in_memory: bool) -> None:
-        """Takes `descriptor` over. Raises ContentChangedError."""
-        self._stamp = stamp
-        self._descriptor = descriptor
-        self._bytes: bytes | None = None
-        self.held_bytes = 0
-        if in_memory:
-            try:
-                self._bytes = self._read_whole()
-            finally:
-                os.close(descriptor)
-                self._descriptor = -1
-            self.held_bytes = len(self._bytes)
-
-    def __del__(self) -> None:
-        if getattr(self, "_descriptor", -1) >= 0:
-            os.close(self._descriptor)
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self._stamp.size
-
-    def read(self, offset: int, count: int) -> bytes:
-        """See types.Content."""
-        if self._bytes is not None:
-            return self._bytes[offset : offset + count]
-        data = os.pread(self._descriptor, count, offset)
-        self._check()  # after the read: what was read belongs to the version that is checked
-        return data
-
-    def _read_whole(self) -> bytes:
-        pieces = []
-        left = self._stamp.size
-        while left:
-            piece = os.read(self._descriptor, min(left, 1 << 20))
-            if not piece:
-                break
-            pieces.append(piece)
-            left -= len(piece)
-        self._check()
-        return b"".join(pieces)
-
-    def _check(self) -> None:
-        if _Stamp.of(os.fstat(self._descriptor)) != self._stamp:
-            raise ContentChangedError
-
-
-class BytesContent:
-    """Bytes that are in memory anyway."""
-
-    held_bytes = 0
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return len(self._data)
-
-    def read(self, offset: int, count: int) -> bytes:
-        """See types.Content."""
-        return self._data[offset : offset + count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +107,7 @@ class Store:
         self._shared[identity] = content
         return Opened(identity, content)
 
-    def _descriptor(self, relative: str) -> tuple[int, _Stamp]:
+    def _descriptor(self, relative: str) -> tuple[int, Stamp]:
         """An open regular file below the root. Never blocks: a FIFO or device is not even opened."""
         try:
             path = os.path.realpath(self._prefix + relative)
@@ -209,7 +127,7 @@ class Store:
         except BaseException:
             os.close(descriptor)
             raise
-        return descriptor, _Stamp.of(status)
+        return descriptor, Stamp.of(status)
 
 
 class GapIndex:

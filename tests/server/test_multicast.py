@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from gapcast.protocol.multicast import Session, Settings
+from gapcast.protocol.multicast import Session
 from gapcast.protocol.negotiate import plan_join, read_request
+from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Datagram
 from gapcast_core import wire
 

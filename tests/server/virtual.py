@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gapcast.protocol.events import Event
-from gapcast.protocol.multicast import Session, Settings
+from gapcast.protocol.multicast import Session
 from gapcast.protocol.negotiate import can_multicast, plan_join, plan_unicast, read_request
 from gapcast.protocol.pacer import Pacer
+from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address, Datagram, Machine
 from gapcast.protocol.unicast import Transfer
 

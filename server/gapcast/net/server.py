@@ -15,9 +15,10 @@ from gapcast.net.report import AIR_EVERY_S, Report
 from gapcast.net.udp import open_session, receive_request
 from gapcast.protocol.events import Dropped
 from gapcast.protocol.groups import GroupPool
-from gapcast.protocol.multicast import Session, Settings
+from gapcast.protocol.multicast import Session
 from gapcast.protocol.negotiate import Request, can_multicast, plan_join, plan_unicast, read_request
 from gapcast.protocol.pacer import Pacer
+from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address
 from gapcast.protocol.unicast import Transfer
 from gapcast.store import Identity, Opened, Store
@@ -29,7 +30,7 @@ MAX_TRANSFERS = 256  # forged RRQs: each costs a socket, and its content up to 6
 REQUESTS_PER_CALLBACK = 16  # then the running transfers have their turn, however many RRQs arrive
 TOUCH_EVERY_S = 0.25  # repair traffic counts as a sign of life in a session no more often
 
-SessionKey = tuple[Identity, int]
+SessionKey = tuple[Identity, int, str]  # content, blksize, address asked: its net is where DATA goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Server:
         self._pump = Pump(self._loop, Pacer(config.rate_bps))
         self._groups = GroupPool(random.randrange(1 << 18), MAX_SESSIONS)
         self._sessions: dict[SessionKey, tuple[Session, Endpoint]] = {}
-        self._transfers: dict[Address, tuple[Transfer, Endpoint, Request]] = {}
+        self._transfers: dict[Address, tuple[Transfer, Endpoint, tuple[Request, str]]] = {}
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -132,20 +133,20 @@ class Server:
             self._report.event(Dropped("send_failed"))
 
     def _serve(self, request: Request, source: Address, asked: str) -> None:
-        if self._is_repeated(request, source):
+        if self._is_repeated(request, source, asked):
             return
         opened = self._store.open(request.name)
         if can_multicast(request, opened.content.size) and self._join(request, opened, source, asked):
             return
         self._open_transfer(request, opened, source, asked)
 
-    def _is_repeated(self, request: Request, source: Address) -> bool:
+    def _is_repeated(self, request: Request, source: Address, asked: str) -> bool:
         """The RRQ of a running transfer again; another RRQ from its port ends that transfer."""
         found = self._transfers.get(source)
         if found is None:
             return False
         transfer, endpoint, before = found
-        if before == request:
+        if before == (request, asked):
             transfer.repeat_offer(self._loop.time())
             endpoint.settle()
             return True
@@ -158,13 +159,13 @@ class Server:
     def _join(self, request: Request, opened: Opened, source: Address, asked: str) -> bool:
         """Let the client join or open a session; False when there is no group for it."""
         now = self._loop.time()
-        key = (opened.identity, request.blksize)
+        key = (opened.identity, request.blksize, asked)
         self._leave_others(key, source, now)
         found = self._sessions.get(key) or self._open_session(key, request, opened, asked, now)
         if found is None:
             return False
         session, endpoint = found
-        if not session.has_room() and not session.has_member(source):
+        if not session.may_join(source):
             raise PeerError("busy")
         session.join(source, plan_join(request, opened.content.size), now)
         endpoint.settle()
@@ -210,8 +211,8 @@ class Server:
                 del self._transfers[source]
 
         endpoint = self._endpoint(sock, transfer, None, on_closed)
-        self._transfers[source] = (transfer, endpoint, request)
-        session = self._sessions.get((opened.identity, request.blksize))
+        self._transfers[source] = (transfer, endpoint, (request, asked))
+        session = self._sessions.get((opened.identity, request.blksize, asked))
         if session is not None and plan.ranges is not None:
             endpoint.on_heard = self._toucher(session, source[0])
             endpoint.on_heard(now)

@@ -39,9 +39,13 @@ class Election:
         """`member` can no longer be master or candidate; True when it was."""
         was = member is self.master or member is self.candidate
         if was:
-            self.master = self.candidate = None
-            self._due = None
+            self.clear()
         return was
+
+    def clear(self) -> None:
+        """Nobody is, or is asked to be, master."""
+        self.master = self.candidate = None
+        self._due = None
 
     def next_candidate(self, eligible: Callable[[Member], bool]) -> Member | None:
         """The next one to ask: in order of arrival, those that were skipped before last."""

@@ -27,6 +27,7 @@ class Member:
     joined_at: float
     heard: bool = False  # ever, apart from its RRQ: the address is not forged
     was_master: bool = False
+    at_end: bool = False  # as a master it had all the rest already: it cannot clock it for the others
     skips: int = 0  # how often it did not answer as a master
     repeats: int = 0
     shushes: int = 0
@@ -41,6 +42,14 @@ class Member:
     def exhausted(self) -> bool:
         """It never answered, and has had as many OACKs as a forged address may cause."""
         return not self.heard and self.repeats >= REPEATS_UNVERIFIED
+
+    def shush(self, now: float) -> str:
+        """It takes itself for the master: "tell" it (OACK mc=0) or nothing, and at last "expel" it."""
+        if now - self.shushed_at < SHUSH_EVERY_S:
+            return ""
+        self.shushed_at = now
+        self.shushes += 1
+        return "tell" if self.shushes <= SHUSHES else "expel"
 
     def note_heard(self) -> None:
         """A datagram came from it."""

@@ -15,6 +15,7 @@ SILENT_S = 3.0  # without an ACK or repair traffic: ask again
 IDLE_S = 30.0
 
 INVITE = "invite"
+REMIND = "remind"
 WAIT = "wait"
 LOST = "lost"
 
@@ -87,7 +88,7 @@ class Turns:
         return min(times) if times else None
 
     def on_time(self, now: float) -> list[tuple[str, Member]]:
-        """What to do for whom: INVITE (OACK mc=1), WAIT (OACK mc=0), LOST (it does not answer)."""
+        """What to do for whom: INVITE and REMIND (OACK mc=1), WAIT (OACK mc=0), LOST (it does not answer)."""
         actions = [(self._overdue(turn, now), turn.member) for turn in list(self._active.values())]
         while self._queue and self._has_room():
             member, _ = self._queue.popitem(last=False)
@@ -109,7 +110,7 @@ class Turns:
         turn.invites += 1
         turn.answered = False
         turn.due = now + INVITE_EVERY_S
-        return INVITE
+        return REMIND
 
     def _has_room(self) -> bool:
         return len(self._active) < self._limit

@@ -64,3 +64,12 @@ class Machine(Protocol):
 
     def take(self) -> list[object]:
         """The Datagrams (control: send at once) and events since the last call, in order."""
+
+
+def earliest(*times: float | None) -> float | None:
+    """The earliest of some deadlines; None: none of them."""
+    found: float | None = None
+    for time in times:
+        if time is not None and (found is None or time < found):
+            found = time
+    return found

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from gapcast.protocol.blocks import VirtualFile, WholeFile
 from gapcast.protocol.events import Dropped, TransferDone, TransferOpen
+from gapcast.protocol.foreign import answer_stranger
 from gapcast.protocol.negotiate import UnicastPlan
 from gapcast.protocol.timing import RoundTrip, SendTimes
 from gapcast.protocol.types import Address, Content, ContentChangedError, Datagram
 from gapcast_core.errors import PeerError
-from gapcast_core.wire import ERR_UNKNOWN_TID, OP_ERROR, pack_data, pack_error, parse_ack, parse_error
+from gapcast_core.wire import pack_data, pack_error, parse_ack, parse_error
 
 FLOOR_S = 0.02  # RTO on a LAN; one lost packet must not cost more
 FLOOR_REPAIR_S = 0.06  # a board's flash erase stops it for 45 ms and more; do not fill its queue meanwhile
@@ -135,7 +136,7 @@ class Transfer:
         if self.closed:
             return
         if source != self.peer:
-            self._reject_foreign(data, source)
+            self._out += answer_stranger(data, source)
             return
         try:
             if data[:2] == b"\x00\x05":
@@ -145,12 +146,6 @@ class Transfer:
             self._on_ack(parse_ack(data), now)
         except PeerError as error:
             self._out.append(Dropped(error.reason))
-
-    def _reject_foreign(self, data: bytes, source: Address) -> None:
-        """RFC 1350 section 4: ERROR 5, and the transfer goes on. Never an ERROR for an ERROR."""
-        self._out.append(Dropped("foreign_tid"))
-        if len(data) >= 2 and data[1] != OP_ERROR:
-            self._out.append(Datagram(pack_error(ERR_UNKNOWN_TID, "unknown transfer"), source))
 
     def _on_ack(self, number: int, now: float) -> None:
         if self._offered:

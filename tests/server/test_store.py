@@ -1,0 +1,250 @@
+"""Names, virtual names, and contents that never mix (PROTOCOL.md section 5)."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from gapcast import content, store
+from gapcast.protocol.types import ContentChangedError
+from gapcast.store import Store
+from gapcast_core.container import Header, content_id
+from gapcast_core.errors import PeerError
+
+
+def container(version: str) -> bytes:
+    """A small valid container."""
+    header = Header("blink", version, "SIM", 5000, b"\1" * 32, b"\2" * 32)
+    packed: bytes = header.pack()
+    return packed + bytes(header.container_bytes - 1024)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "file").write_bytes(b"inside")
+    (folder / "sub" / "deep").write_bytes(b"deep")
+    (tmp_path / "secret").write_bytes(b"outside")
+    return folder
+
+
+def read(served: Store, name: str) -> bytes:
+    opened = served.open(name)
+    return opened.content.read(0, opened.content.size)
+
+
+def reason(served: Store, name: str) -> str:
+    with pytest.raises(PeerError) as caught:
+        served.open(name)
+    assert caught.value.code in (1, 2)
+    return str(caught.value.reason)
+
+
+def test_files_are_served(root: Path) -> None:
+    served = Store(root)
+    assert read(served, "file") == b"inside"
+    assert read(served, "/sub/deep") == b"deep"
+    (root / "näme").write_bytes(b"utf-8")
+    assert read(served, "näme") == b"utf-8"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/",
+        "//file",
+        "..",
+        "../secret",
+        "sub/../../secret",
+        "sub/../file",
+        "./file",
+        "sub//deep",
+        "sub/",
+        "file/",
+        "..\\secret",
+        "sub\\deep",
+        "\\\\host\\share",
+        "fi\tle",
+        "fi\nle",
+        "fi\x1ble",
+        "fi\x7fle",
+        "fi\x85le",
+        "x" * 501,
+        "ä" * 251,
+    ],
+)
+def test_path_tricks_are_refused(root: Path, name: str) -> None:
+    assert reason(Store(root), name) == "bad_name"
+
+
+@pytest.mark.parametrize(
+    "name", ["C:/x", "%2e%2e/secret", "file ", "FILE", "x" * 300, "a/" * 200 + "a", "~root"]
+)
+def test_strange_names_are_just_names(root: Path, name: str) -> None:
+    assert reason(Store(root), name) == "not_found"
+
+
+def test_links_inside_the_root_are_followed_and_others_refused(root: Path) -> None:
+    (root / "inner").symlink_to("sub/deep")
+    (root / "outer").symlink_to("../secret")
+    (root / "absolute").symlink_to(root.parent / "secret")
+    (root / "folder").symlink_to("..")
+    (root / "loop").symlink_to("loop")
+    (root / "dangling").symlink_to("nowhere")
+    served = Store(root)
+    assert read(served, "inner") == b"deep"
+    for name in ("outer", "absolute", "folder/secret"):
+        assert reason(served, name) == "outside_root"
+    assert reason(served, "loop") in ("not_found", "outside_root")
+    assert reason(served, "dangling") == "not_found"
+
+
+def test_a_neighbour_whose_name_begins_like_the_root_is_outside(root: Path) -> None:
+    neighbour = root.with_name("root2")
+    neighbour.mkdir()
+    (neighbour / "file").write_bytes(b"outside")
+    (root / "link").symlink_to("../root2/file")
+    assert reason(Store(root), "link") == "outside_root"
+
+
+def test_only_regular_files_are_opened(root: Path) -> None:
+    os.mkfifo(root / "fifo")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(root / "socket"))
+    (root / "null").symlink_to("/dev/null")
+    served = Store(root)
+    assert reason(served, "sub") == "not_a_file"
+    assert reason(served, "fifo") == "not_a_file"  # and it did not block
+    assert reason(served, "socket") == "not_a_file"
+    assert reason(served, "null") == "outside_root"
+    listener.close()
+
+
+def test_an_unreadable_file_is_refused(root: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root can read everything")
+    (root / "file").chmod(0)
+    assert reason(Store(root), "file") == "no_permission"
+
+
+def test_headers_are_virtual_files(root: Path) -> None:
+    data = container("1")
+    (root / "sub" / "fw.gap").write_bytes(data)
+    (root / "broken.gap").write_bytes(b"x" * 2000)
+    served = Store(root)
+    assert read(served, "sub/fw.hdr") == data[:1024]
+    assert reason(served, "broken.hdr") == "not_found"
+    (root / "sub" / "fw.hdr").write_bytes(b"real")
+    assert read(served, "sub/fw.hdr") == b"real"
+
+
+def test_containers_are_found_by_content_id(root: Path) -> None:
+    first, second = container("1"), container("2")
+    served = Store(root)
+    wanted = "gap/" + content_id(first)
+    assert reason(served, wanted) == "not_found"
+    (root / "sub" / "a.gap").write_bytes(first)
+    assert read(served, wanted) == first
+    assert served.open(wanted).identity == served.open("sub/a.gap").identity
+    (root / "sub" / "a.gap").unlink()
+    assert reason(served, wanted) == "not_found"
+    (root / "b.gap").write_bytes(second)
+    (root / "c.gap").write_bytes(first)
+    assert read(served, "gap/" + content_id(second)) == second
+    assert read(served, wanted) == first
+
+
+def test_an_id_is_not_served_from_a_file_that_was_overwritten_in_place(root: Path) -> None:
+    first, second = container("1"), container("2")
+    (root / "a.gap").write_bytes(first)
+    served = Store(root)
+    assert read(served, "gap/" + content_id(first)) == first
+    (root / "a.gap").write_bytes(second)
+    assert reason(served, "gap/" + content_id(first)) == "not_found"
+
+
+@pytest.mark.parametrize("name", ["gap/", "gap/x", "gap/" + "0" * 32, "gap/" + "z" * 32, "gap/../gap/x"])
+def test_unknown_ids_are_not_found(root: Path, name: str) -> None:
+    assert reason(Store(root), name) in ("not_found", "bad_name")
+
+
+def test_the_scan_is_capped(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SCAN_MAX_ENTRIES", 5)
+    for number in range(20):
+        (root / f"{number}.gap").write_bytes(container(str(number)))
+    found = 0
+    served = Store(root)
+    for number in range(20):
+        try:
+            served.open("gap/" + content_id(container(str(number))))
+            found += 1
+        except PeerError:
+            pass
+    assert found <= 5
+
+
+def test_a_replaced_file_does_not_mix_with_a_running_transfer(root: Path) -> None:
+    served = Store(root)
+    before = served.open("file")
+    (root / "new").write_bytes(b"INSIDE")
+    (root / "new").rename(root / "file")
+    after = served.open("file")
+    assert before.identity != after.identity
+    assert before.content.read(0, 99) == b"inside"
+    assert after.content.read(0, 99) == b"INSIDE"
+
+
+def test_one_identity_is_in_memory_once(root: Path) -> None:
+    served = Store(root)
+    first = served.open("file")
+    assert served.open("/file").content is first.content
+
+
+def test_large_files_are_read_by_pieces_and_end_when_they_change(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WHOLE_MAX_BYTES", 3)
+    opened = Store(root).open("file")
+    assert opened.content.read(2, 2) == b"si"
+    with (root / "file").open("ab") as file:
+        file.write(b" and more")
+    with pytest.raises(ContentChangedError):
+        opened.content.read(0, 2)
+
+
+def test_memory_is_capped(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MEMORY_MAX_BYTES", 6)
+    served = Store(root)
+    first, second = served.open("file"), served.open("sub/deep")
+    assert (first.content.held_bytes, second.content.held_bytes) == (6, 0)
+    assert second.content.read(0, 9) == b"deep"
+
+
+def test_descriptors_are_closed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "WHOLE_MAX_BYTES", 3)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    served = Store(root)
+    for name in ("file", "sub/deep", "sub", "nothing"):
+        try:
+            opened = served.open(name)
+            assert opened.content.read(0, 1)
+            del opened
+        except PeerError:
+            pass
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_no_content(root: Path) -> None:
+    descriptor = os.open(root / "file", os.O_RDONLY)
+    stamp = content.Stamp.of(os.fstat(descriptor))
+    os.truncate(root / "file", 2)
+    with pytest.raises(ContentChangedError):
+        content.FileContent(descriptor, stamp, True)
