@@ -10,7 +10,6 @@ from sim_flash import SECTOR_BYTES, NorFile
 
 _ESP_ERR_INVALID_ARG = 0x102
 _ESP_ERR_INVALID_SIZE = 0x104
-_ESP_ERR_NOT_FOUND = 0x105
 _ESP_ERR_OTA_VALIDATE_FAILED = 0x1503
 _ENOENT = 2
 _OTADATA_BYTES = 2 * SECTOR_BYTES
@@ -55,7 +54,7 @@ class Partition:
         elif which in ("ota_0", "ota_1"):
             slot = int(which[-1])
         else:
-            raise OSError(-_ESP_ERR_NOT_FOUND, "ESP_ERR_NOT_FOUND")
+            raise OSError(_ENOENT, "ENOENT")
         self._slot = slot
         self._label = "ota_%d" % slot
         self._nor = _open(self._label)
@@ -88,6 +87,8 @@ class Partition:
             if len(buf) % SECTOR_BYTES:
                 raise OSError(-_ESP_ERR_INVALID_SIZE, "ESP_ERR_INVALID_SIZE")
             at = self._at(block, 0, len(buf))
+            if at % SECTOR_BYTES:
+                raise OSError(-_ESP_ERR_INVALID_ARG, "ESP_ERR_INVALID_ARG")
             for sector in range(at // SECTOR_BYTES, (at + len(buf)) // SECTOR_BYTES):
                 self._nor.erase(sector)
             offset = 0

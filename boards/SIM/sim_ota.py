@@ -55,17 +55,17 @@ def active(nor):
 def select_slot(nor):
     """What the boot loader does at power-on; the slot (0 or 1) to start.
 
-    With rollback enabled: NEW becomes PENDING_VERIFY at its first boot; still PENDING_VERIFY at
-    the next means nobody confirmed it, so it is ABORTED and the other slot starts.
+    With rollback enabled: NEW becomes PENDING_VERIFY at its first boot; whatever is still
+    PENDING_VERIFY at the next was confirmed by nobody, so it is ABORTED and the other slot starts.
     """
+    for index in (0, 1):
+        entry = read_entry(nor, index)
+        if entry and entry[1] == PENDING_VERIFY:
+            write_entry(nor, index, entry[0], ABORTED)
     entry = active(nor)
     if entry is None:
         return 0
     index, sequence, state = entry
-    if state == PENDING_VERIFY:
-        write_entry(nor, index, sequence, ABORTED)
-        entry = active(nor)
-        return 0 if entry is None else (entry[1] - 1) % 2
     if state == NEW:
         write_entry(nor, index, sequence, PENDING_VERIFY)
     return (sequence - 1) % 2
@@ -114,6 +114,8 @@ def image_fault(nor, chip_id=CHIP_ID_ESP32):
         nor.read(offset, segment)
         length = struct.unpack("<I", segment[4:8])[0]
         offset += 8
+        if length % 4:
+            return "unaligned segment length"
         if length > nor.size_bytes - offset:
             return "segment beyond the slot"
         checksum ^= _xor(nor, offset, length)

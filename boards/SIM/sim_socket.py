@@ -57,7 +57,7 @@ class socket:
 
     def __init__(self, family=AF_INET, kind=SOCK_DGRAM, proto=0):
         if kind != SOCK_DGRAM:
-            raise OSError(errno.EINVAL)
+            raise OSError(errno.EINVAL, "only UDP")
         self._sock = _host.socket(AF_INET, SOCK_DGRAM)
         self._sock.setblocking(False)
         queue = sim_world.settings["rx_queue"]
@@ -129,7 +129,7 @@ class socket:
     def _ready(self):
         """Wait for a datagram; False after the timeout. A socket neither bound nor connected cannot."""
         if self._new:
-            raise OSError(errno.ENOTCONN)
+            raise OSError(errno.ENOTCONN, "ENOTCONN")
         for _event in self._wait(self._timeout_ms):
             return True
         return False
@@ -142,7 +142,7 @@ class socket:
             if self._survives():
                 self._deaf = len(data) == 0
                 return data, _unpack(address)
-        raise OSError(errno.ETIMEDOUT if self._retries else errno.EAGAIN)
+        raise OSError(errno.ETIMEDOUT if self._retries else errno.EAGAIN, "timeout")
 
     def recv(self, size):
         return self.recvfrom(size)[0]
@@ -158,7 +158,7 @@ class socket:
             if length is None:
                 if not self._ready():
                     if self._retries:
-                        raise OSError(errno.ETIMEDOUT)
+                        raise OSError(errno.ETIMEDOUT, "timeout")
                     return filled or None
             elif length == 0:
                 self._deaf = True
