@@ -16,6 +16,15 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "boot")]
 
 from boot_world import World, open_world  # noqa: E402
+from sim_help import ENVIRONMENT  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment() -> Iterator[None]:
+    """Processes that a test starts find Gapcast in this checkout, wherever they run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+        yield
 
 
 @pytest.fixture
