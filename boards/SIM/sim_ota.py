@@ -114,10 +114,10 @@ def image_fault(nor, chip_id=CHIP_ID_ESP32):
         nor.read(offset, segment)
         length = struct.unpack("<I", segment[4:8])[0]
         offset += 8
-        if length % 4:
-            return "unaligned segment length"
         if length > nor.size_bytes - offset:
             return "segment beyond the slot"
+        if length % 4:
+            return "unaligned segment length"
         checksum ^= _xor(nor, offset, length)
         offset += length
     end = (offset + 16) // 16 * 16
