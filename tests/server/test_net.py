@@ -230,6 +230,21 @@ def test_the_rate_is_kept(root: Path) -> None:
     assert 20e6 * 0.9 < (2_000_000 + 1954 * 46) * 8 / seconds < 20e6 * 1.01
 
 
+def test_the_rate_is_kept_in_lock_step_too(root: Path, client: socket.socket) -> None:
+    running = Running(root, "--listen", "127.0.0.1", "--port", str(free_port()), "--rate", "20M")
+    try:
+        _oack, tid = ask(client, running.port, "f2000000", ("blksize", "1428"))
+        client.sendto(wire.pack_ack(0), tid)
+        for number in range(1, 1402):
+            assert client.recv(2048)[2:4] == number.to_bytes(2, "big")
+            client.sendto(wire.pack_ack(number), tid)
+        done = running.wait("transfer_done")
+    finally:
+        running.stop()
+    bits = (2_000_000 + 1401 * 46) * 8
+    assert 0.6 * 20e6 < bits / done["seconds"] < 1.01 * 20e6
+
+
 def test_text_output_has_a_line_an_event(root: Path) -> None:
     port = free_port()
     command = [

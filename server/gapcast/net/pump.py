@@ -51,9 +51,13 @@ class Pump:
             else:
                 flow.queued = True
                 self._ready.append(flow)
+        if not self._ready or self._running:
+            return
         # A timer of the pacer is waited for; one that lets boards breathe does not hold up the others.
-        if self._ready and not self._running and self._pacer.may_send(now):
+        if self._pacer.may_send(now):
             self._run()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(self._pacer.next_at(), self._wake)
 
     def pause(self) -> None:
         """The kernel has no room (ENOBUFS): nothing more for a moment."""
