@@ -41,6 +41,21 @@ def test_a_wrong_option_is_told_in_the_servers_own_words(
     assert "Traceback" not in str(caught.value)
 
 
+def test_a_server_that_does_not_come_up_leaves_no_process(tmp_path: Path) -> None:
+    async def fail() -> int | None:
+        server = ServerProcess(tmp_path / "nowhere", "127.0.0.1", free_port("127.0.0.1"))
+        try:
+            await server.start()
+        except OperatorError:
+            assert server._process
+            return server._process.returncode
+        finally:
+            await server.stop()
+        return None
+
+    assert asyncio.run(fail()) == 2
+
+
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
