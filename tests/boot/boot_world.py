@@ -170,6 +170,7 @@ class MiniServer:
         self.first: Callable[[bytes], list[bytes] | None] = lambda _request: None
         self.requests: list[tuple[str, str | None]] = []
         self.knows_ranges = True
+        self.plain = False  # as before RFC 2347: DATA 1 of 512 bytes answers the request
         self.repeat_s = 0.3  # shorter than 100 ms and an ESP32's readinto never returns from a short datagram
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -224,7 +225,9 @@ class MiniServer:
 
     def _send(self, sock: socket.socket, peer: tuple[str, int], name: str, options: dict[str, str]) -> None:
         data = self.files[name]
-        blksize = int(options[opt.BLKSIZE])
+        if self.plain:
+            options = {}
+        blksize = int(options.get(opt.BLKSIZE, "512"))
         window = int(options.get(opt.WINDOWSIZE, "1"))
         taken = [(opt.BLKSIZE, str(blksize)), (opt.TSIZE, str(len(data))), (opt.WINDOWSIZE, str(window))]
         taken = [pair for pair in taken if pair[0] in options]
@@ -238,7 +241,8 @@ class MiniServer:
         ]
         if len(payloads[-1]) == blksize:
             payloads.append(b"")
-        self._window(sock, peer, wire.pack_oack(taken), payloads, window)
+        first = wire.pack_data(1, payloads[0]) if self.plain else wire.pack_oack(taken)
+        self._window(sock, peer, first, payloads, window)
 
     def _window(
         self, sock: socket.socket, peer: tuple[str, int], oack: bytes, payloads: list[bytes], window: int
