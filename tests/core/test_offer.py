@@ -6,7 +6,7 @@ from gapcast_core import offer as offers
 from gapcast_core import options as opt
 from gapcast_core import wire
 from gapcast_core.errors import PeerError
-from gapcast_core.gaps import GapList
+from gapcast_core.gaps import MAX_TOTAL_BLOCKS, GapList
 
 
 def oack(*options):
@@ -83,6 +83,7 @@ def test_without_tsize_the_size_is_unknown():
     assert offer.size_bytes is None
     assert offer.blocks() is None
     assert offer.blksize == 512
+    misused(offer.final_ack)
 
 
 def test_option_names_come_in_any_case_and_any_order():
@@ -147,6 +148,8 @@ def test_wrong_option_values_are_refused():
     for name, value, reason in cases:
         code = refused(reason, offers.parse_offer, oack((name, value)), 1024, 8)
         assert code == wire.ERR_OPTION, name
+    huge = oack(("blksize", "8"), ("tsize", str(8 * MAX_TOTAL_BLOCKS + 1)))
+    refused("bad_number", offers.parse_offer, huge, 1024, 8)
     refused("duplicate_option", offers.parse_offer, oack(("tsize", "1"), ("TSize", "2")), 1024, 8)
     refused("no_final_nul", offers.parse_offer, b"\0\6tsize\x001", 1024, 8)
     refused("bad_text", offers.parse_offer, b"\0\6tsize\0\xff\xfe\0", 1024, 8)

@@ -219,6 +219,12 @@ def test_a_short_block_before_the_last_is_not_taken():
         assert not machine.done
 
 
+def test_a_file_that_shrank_below_the_ranges_ends_the_read():
+    machine = repair.Reader(make_offer(2 * BLK, ranges=[(5, 3)]), 2, 0)
+    hear(machine, 1, 0)
+    assert machine.done
+
+
 def test_nothing_is_taken_after_the_end():
     machine = reader(10, ranges=[(2, 2)])
     hear(machine, 1)
