@@ -24,6 +24,9 @@ class WLAN:
             raise OSError("WiFi Internal Error")
         self._connected = True
 
+    def disconnect(self):
+        self._connected = False
+
     def isconnected(self):
         return self._connected
 

@@ -217,8 +217,11 @@ def test_a_network_that_stays_down_is_left(board: World, monkeypatch: pytest.Mon
 def test_power_saving_is_switched_off(board: World, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
     monkeypatch.setattr(board.net.network.WLAN, "config", lambda _self, **named: seen.update(named))
-    board.net.up(board.config(1), board.port.Clock())
+    link = board.net.Link()
+    link.up(board.config(1), board.port.Clock())
     assert seen == {"pm": board.net.network.WLAN.PM_NONE}
+    link.release()
+    assert seen == {"pm": board.net.network.WLAN.PM_PERFORMANCE}
 
 
 def test_settings_come_over_the_defaults(board: World, tmp_path: Path) -> None:
@@ -254,7 +257,7 @@ def test_no_exception_keeps_the_application_from_starting(
     def fail(*_arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(board.net, "up", fail)
+    monkeypatch.setattr(board.net.Link, "up", fail)
     told = board.preboot(board.config(1))
     assert told.outcome == "failed"
 

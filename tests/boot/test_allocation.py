@@ -69,9 +69,9 @@ def test_nothing_is_allocated(measured: dict[str, Any], case: str) -> None:
 
 
 def test_the_hot_loop_of_a_transfer_allocates_nothing(measured: dict[str, Any]) -> None:
-    """Transfer._listen itself, between two looks at the control port."""
-    assert measured["_listen, 60 frames"] == 0
+    """Session.listen itself, between two looks at the control port."""
+    assert measured["listen, 60 frames"] == 0
 
 
 def test_every_case_was_measured(measured: dict[str, Any]) -> None:
-    assert set(measured) == {*CASES, "_listen, 60 frames"}
+    assert set(measured) == {*CASES, "listen, 60 frames"}

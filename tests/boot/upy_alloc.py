@@ -13,7 +13,7 @@ import sim_world
 
 sim_world.load(sys.argv[1])
 
-from gapcast_boot import flash, port, transfer
+from gapcast_boot import download, flash, port, session
 from gapcast_boot.progress import Progress
 from gapcast_core import offer as offers
 from gapcast_core import receiver, repair, wire
@@ -142,6 +142,13 @@ class Session:
         return None
 
 
+class BareSession(session.Session):
+    """The hot loop without sockets."""
+
+    def __init__(self):
+        pass
+
+
 def run_read_frame(group):
     for _again in range(300):
         port.read_frame(group, FRAME)
@@ -195,14 +202,17 @@ def main():
     locked("read_frame", lambda: run_read_frame(group))
 
     rx = make_receiver(True)
-    job = transfer.Transfer(("127.0.0.1", 69), "127.0.0.1", "x", None, clock, Progress(), 1000)
-    job.gaps = rx.gaps
-    job.size_bytes = BLOCKS * 1024
-    job._session = Session()
-    job._sink = Stop(sink, rx, 60)
+    job = BareSession()
+    job.rx = rx
+    job._download = download.Download(Stop(sink, rx, 60), clock, Progress(), 1000)
+    job._download.gaps = rx.gaps
+    job._download.size_bytes = BLOCKS * 1024
+    job._ack_buf = bytearray(4)
+    job._answer = Session()
+    job._control = job._answer
     group = Group()
     group.left = 1000
-    locked("_listen, 60 frames", lambda: job._listen(rx, group))
+    locked("listen, 60 frames", lambda: job.listen(group))
     print(json.dumps(results))
 
 

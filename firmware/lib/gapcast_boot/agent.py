@@ -51,8 +51,9 @@ def run(progress=None, config=None, hold=None):
     its boards together with it).
     """
     progress = progress or Progress()
+    link = net.Link()
     try:
-        outcome, detail = _update(config or load_config(), progress, hold)
+        outcome, detail = _update(config or load_config(), progress, hold, link)
     except (Refused, flash.FlashError) as exc:
         outcome, detail = "refused", str(exc)
     except Exception as exc:  # whatever it is (MemoryError too): the application must start
@@ -63,11 +64,12 @@ def run(progress=None, config=None, hold=None):
         pass
     if outcome == "updated":
         machine.reset()
+    link.release()
 
 
-def _update(config, progress, hold):
+def _update(config, progress, hold, link):
     clock = port.Clock()
-    local_ip = net.up(config, clock)
+    local_ip = link.up(config, clock)
     server = port.resolve(config["server"], config["port"])
     if hold:
         hold()
@@ -81,11 +83,13 @@ def _update(config, progress, hold):
     if _already_running(header):
         return "up_to_date", header.version
     _judge(header, config)
-    slot = esp32.Partition(esp32.Partition.RUNNING).get_next_update()
+    slot = _other_slot()
     sink = flash.SlotSink(slot, header)
     sink.prepare()
     port.collect()
-    transfer = Transfer(server, local_ip, name, sink, clock, progress, config["stall_ms"])
+    transfer = Transfer(
+        server, local_ip, name, sink, clock, progress, config["stall_ms"], header.container_bytes
+    )
     _fetch(transfer, config["image"] + ".gap")
     _verify(transfer, sink, progress)
     progress.verified(transfer)
@@ -114,7 +118,7 @@ def _fetch_header(config, server, local_ip, clock, progress):
 def _already_running(header):
     """True when the running slot holds this very image (its digest table lies behind it)."""
     running = esp32.Partition(esp32.Partition.RUNNING)
-    return flash.holds_table(running, header, bytearray(flash.SECTOR_BYTES))
+    return flash.holds_table(running, header, bytearray(flash.STEP_BYTES))
 
 
 def _confirm(progress):
@@ -126,6 +130,15 @@ def _confirm(progress):
         esp32.Partition.mark_app_valid_cancel_rollback()
     except OSError as exc:  # no otadata, or a boot loader without rollback: nothing to confirm
         progress.note("not confirmed: %s" % exc)
+
+
+def _other_slot():
+    """The slot that is not running. With a single OTA slot ESP-IDF names the running one itself."""
+    running = esp32.Partition(esp32.Partition.RUNNING)
+    slot = running.get_next_update()
+    if slot.info()[2] == running.info()[2]:
+        raise Refused("the partition table has one application slot, an update needs two")
+    return slot
 
 
 def _judge(header, config):
@@ -155,7 +168,7 @@ def _verify(transfer, sink, progress):
         progress.bad_chunks(len(bad))
         for offset, size_bytes in bad:
             sink.erase(offset, size_bytes)
-            transfer.mark_missing(offset, size_bytes)
+            transfer.download.mark_missing(offset, size_bytes)
         transfer.run()
     if sink.bad_chunks():
         raise flash.FlashError("chunks still damaged after %d rounds" % VERIFY_ROUNDS)
@@ -167,7 +180,7 @@ def fetch_file(config, path, progress, hold=None):
     Raises TransferError, net.NetworkError, OSError.
     """
     clock = port.Clock()
-    local_ip = net.up(config, clock)
+    local_ip = net.Link().up(config, clock)
     server = port.resolve(config["server"], config["port"])
     sink = flash.FileSink(path)
     try:

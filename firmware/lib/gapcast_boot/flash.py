@@ -10,7 +10,8 @@ import hashlib
 from gapcast_core.container import CHUNK_BYTES, DIGEST_BYTES, HEADER_BYTES
 
 SECTOR_BYTES = 4096
-_BLANK = b"\xff"
+STEP_BYTES = 512  # what is read at a time: small enough for any heap
+_BLANK = b"\xff" * STEP_BYTES
 
 
 class FlashError(Exception):
@@ -23,7 +24,7 @@ class SlotSink:
     def __init__(self, partition, header):
         self._partition = partition
         self._header = header
-        self._buffer = bytearray(SECTOR_BYTES)
+        self._buffer = bytearray(STEP_BYTES)
         size_bytes = partition.info()[3]
         self.needed_bytes = header.payload_bytes + header.table_bytes
         if self.needed_bytes > size_bytes:
@@ -32,13 +33,18 @@ class SlotSink:
     def prepare(self):
         """Erase what the image will cover; sectors that are blank already are left alone."""
         erased = 0
-        blank = _BLANK * SECTOR_BYTES
         for sector in range((self.needed_bytes + SECTOR_BYTES - 1) // SECTOR_BYTES):
-            self._partition.readblocks(sector, self._buffer)
-            if self._buffer != blank:
+            if not self._is_blank(sector):
                 self._partition.ioctl(6, sector)
                 erased += 1
         return erased
+
+    def _is_blank(self, sector):
+        for at in range(0, SECTOR_BYTES, STEP_BYTES):
+            self._partition.readblocks(sector, self._buffer, at)
+            if self._buffer != _BLANK:
+                return False
+        return True
 
     def write(self, offset, view):
         """Program bytes of the container; its header is kept in RAM and not stored."""
@@ -71,10 +77,16 @@ class SlotSink:
         for chunk in range(header.chunks):
             at = header.payload_bytes + chunk * DIGEST_BYTES
             self._partition.readblocks(at // SECTOR_BYTES, digest, at % SECTOR_BYTES)
-            self._partition.readblocks(chunk, self._buffer)
-            if hashlib.sha256(self._buffer).digest()[:DIGEST_BYTES] != digest:
+            if self._digest(chunk) != digest:
                 bad.append((HEADER_BYTES + chunk * CHUNK_BYTES, CHUNK_BYTES))
         return bad
+
+    def _digest(self, chunk):
+        hasher = hashlib.sha256()
+        for at in range(0, CHUNK_BYTES, STEP_BYTES):
+            self._partition.readblocks(chunk, self._buffer, at)
+            hasher.update(self._buffer)
+        return hasher.digest()[:DIGEST_BYTES]
 
     def table_matches(self):
         """True when the slot holds exactly this header's digest table."""

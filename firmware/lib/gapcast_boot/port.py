@@ -99,6 +99,18 @@ def read_frame(sock, buf):
     return length or DEAF
 
 
+def read_datagram(sock, buf):
+    """As read_frame, but exactly one datagram, which costs an allocation.
+
+    For a file whose size is not known: only here a short frame shows where it ends.
+    """
+    data, _address = read_from(sock, len(buf))
+    if data is None:
+        return 0
+    buf[: len(data)] = data
+    return len(data) or DEAF
+
+
 def read_from(sock, size_bytes):
     """(datagram, address), or (None, None) after a timeout. For handshakes only: allocates."""
     try:
@@ -127,10 +139,10 @@ class ControlPort:
         self._poll.register(sock, select.POLLIN)
 
     def read(self):
-        """The next waiting datagram, or None."""
+        """The next waiting datagram, or None. An empty one deafens it: then None for ever."""
         for _ready in self._poll.ipoll(0):
             try:
-                return self.sock.recv(_CONTROL_BYTES)
+                return self.sock.recv(_CONTROL_BYTES) or None
             except OSError:
                 return None
         return None

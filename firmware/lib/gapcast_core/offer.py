@@ -74,14 +74,15 @@ def plain_request(name, blksize, window):
 
 def repair_request(name, blksize, window, gaps):
     """(RRQ bytes, [(first, length), ...] asked for): as many gaps as one request holds."""
-    text, count = opt.format_ranges(gaps.ranges(), RANGES_BUDGET_BYTES)
+    ranges = [(gaps.first(i), gaps.length(i)) for i in range(min(gaps.gap_count, opt.MAX_RANGES))]
+    text, count = opt.format_ranges(ranges, RANGES_BUDGET_BYTES)
     options = [
         (opt.BLKSIZE, str(blksize)),
         (opt.TSIZE, "0"),
         (opt.WINDOWSIZE, str(window)),
         (opt.RANGES, text),
     ]
-    return wire.pack_request(wire.OP_RRQ, name, options), gaps.ranges()[:count]
+    return wire.pack_request(wire.OP_RRQ, name, options), ranges[:count]
 
 
 def parse_offer(data, blksize, window, asked_ranges=None):
@@ -96,7 +97,8 @@ def parse_offer(data, blksize, window, asked_ranges=None):
         raise refusal(data)
     offer = Offer()
     if op == wire.OP_DATA:
-        if len(data) < wire.HEADER_BYTES or data[2] or data[3] != 1:
+        longest = wire.HEADER_BYTES + opt.DEFAULT_BLKSIZE_BYTES
+        if not wire.HEADER_BYTES <= len(data) <= longest or data[2] or data[3] != 1:
             raise PeerError("not_an_answer", wire.ERR_ILLEGAL)
         offer.plain = True
         return offer

@@ -87,14 +87,14 @@ class Receiver:
             return self._drop("block_zero")
         if not self.gaps.total_known and length < self._full_bytes:
             self._learn_total(block, length)
-        self._heard_ms = now_ms
-        self._repeats = 0
-        self.heard_data = True
-        self._waiting = False
         if block > self.gaps.total:
             return self._beyond(block, length)
         if length != self._full_bytes and not (block == self.gaps.total and length >= self._last_bytes):
             return self._drop("wrong_length")
+        self._heard_ms = now_ms
+        self._repeats = 0
+        self.heard_data = True
+        self._waiting = False
         if self.gaps.is_missing(block):
             return block
         self.duplicates += 1

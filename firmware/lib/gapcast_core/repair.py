@@ -64,11 +64,9 @@ class Reader:
             return False
         if frame[1] != wire.OP_DATA or length > self._full_bytes:
             return False
-        self._heard_ms = now_ms
-        self.repeats = 0
         ahead = ((frame[2] << 8 | frame[3]) - self._next) & 0xFFFF
         if ahead == 0:
-            return self._in_order(length)
+            return self._in_order(length, now_ms)
         if ahead == 0xFFFF:
             self.ack = self._next - 1  # our ACK was lost: the server repeats its window
         elif ahead < 0x8000 and not self._asked_again:
@@ -77,12 +75,14 @@ class Reader:
             self._in_window = 0
         return False
 
-    def _in_order(self, length):
+    def _in_order(self, length, now_ms):
         """Only the file's last block can be short; a frame that is too short is no block at all."""
         block = self._real_block()
         want_bytes = length if self.offer.size_bytes is None else self._frame_bytes(block)
         if length < want_bytes:
             return False
+        self._heard_ms = now_ms
+        self.repeats = 0
         self.block = block
         self._last_frame = want_bytes < self._full_bytes
         return True

@@ -1,0 +1,55 @@
+"""Send a request, repeat it, and find out who answers (RFC 1350 section 4: the answer's port)."""
+
+from gapcast_core import offer as offers
+from gapcast_core import wire
+from gapcast_core.errors import PeerError
+
+from . import port
+from .download import BLKSIZE_BYTES
+
+WINDOW_BLOCKS = 8
+ANSWER_TRIES = 4  # an RRQ without an answer is repeated from the same port
+ANSWER_WAIT_MS = 600
+MAX_STRANGERS = 32  # datagrams from elsewhere looked at while waiting for one answer
+
+
+class Answer:
+    """sock: connected to the server's TID. first: the datagram that was the answer."""
+
+    def __init__(self, sock, offer, first, tid):
+        self.sock = sock
+        self.offer = offer
+        self.first = first
+        self.tid = tid
+
+
+def ask(server, local_ip, clock, request, asked_ranges=None):
+    """The Answer to an RRQ.
+
+    Raises PeerError: `no_answer`, `refused`, and what offer.parse_offer raises; OSError.
+    """
+    sock = port.open_udp(local_ip)
+    try:
+        for _attempt in range(ANSWER_TRIES):
+            sock.sendto(request, server)
+            data, tid = _wait(sock, server, clock)
+            if data is not None:
+                offer = offers.parse_offer(data, BLKSIZE_BYTES, WINDOW_BLOCKS, asked_ranges)
+                sock.connect(tid)
+                return Answer(sock, offer, data, tid)
+        raise PeerError("no_answer")
+    except (PeerError, OSError):
+        sock.close()
+        raise
+
+
+def _wait(sock, server, clock):
+    """The next datagram from the server's address, or (None, None)."""
+    deadline_ms = clock.now_ms() + ANSWER_WAIT_MS
+    for _stranger in range(MAX_STRANGERS):
+        if clock.now_ms() >= deadline_ms:
+            break
+        data, address = port.read_from(sock, wire.HEADER_BYTES + BLKSIZE_BYTES)
+        if data and address[0] == server[0]:
+            return data, address
+    return None, None

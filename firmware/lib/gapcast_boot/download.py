@@ -1,0 +1,105 @@
+"""One file on its way into a sink: what is missing, the frame buffer, and how patient to be.
+
+Both ways in, the multicast session (session.py) and the unicast read (reading.py), share it.
+"""
+
+from gapcast_core import wire
+from gapcast_core.errors import PeerError
+from gapcast_core.gaps import GapList
+
+BLKSIZE_BYTES = 1024  # four blocks fill a flash sector, and a frame fits any MTU
+PROGRESS_MS = 200
+MAX_RESTARTS = 1  # a server that changes the size or block size again and again gets no third try
+
+
+class Download:
+    """State of one download.
+
+    expected_bytes: the size it must have (an image's header says it), or None.
+    stall_ms: how long it may go without a new block.
+    """
+
+    def __init__(self, sink, clock, progress, stall_ms, expected_bytes=None):
+        self.gaps = None
+        self.blksize = BLKSIZE_BYTES
+        self.size_bytes = None
+        self.clock = clock
+        self.progress = progress
+        self.quiet = False  # tell no progress (the head of a file is not worth it)
+        self.frame = bytearray(wire.HEADER_BYTES + BLKSIZE_BYTES)
+        self.payload = memoryview(self.frame)[wire.HEADER_BYTES :]
+        self._sink = sink
+        self._stall_ms = stall_ms
+        self._expected_bytes = expected_bytes
+        self._restarts = 0
+        self._last_new_ms = clock.now_ms()
+        self._told_ms = 0
+
+    @property
+    def complete(self):
+        return self.gaps is not None and self.gaps.total_known and self.gaps.complete
+
+    def missing(self):
+        """Blocks missing, -1 before the first answer."""
+        return -1 if self.gaps is None else self.gaps.missing_blocks
+
+    def stalled(self, now_ms):
+        """True when nothing new has come for too long, whatever else is going on."""
+        return now_ms - self._last_new_ms > self._stall_ms
+
+    def adopt(self, offer):
+        """Set the gap list up at the first offer; a later one must fit it.
+
+        Raises PeerError `wrong_size`, `size_changed`: what is in flash stays in the gap list.
+        """
+        if offer.size_bytes is None and offer.blksize == self.blksize:
+            offer.size_bytes = self.size_bytes  # `tsize` is optional (RFC 2349); an earlier answer had it
+        if self._expected_bytes is not None and offer.size_bytes not in (None, self._expected_bytes):
+            raise PeerError("wrong_size")
+        if self.gaps is not None:
+            if offer.blksize == self.blksize and offer.size_bytes == self.size_bytes:
+                return
+            if self._restarts == MAX_RESTARTS:
+                raise PeerError("size_changed")
+            self._restarts += 1
+        self.gaps = GapList(offer.blocks())
+        self.blksize = offer.blksize
+        self.size_bytes = offer.size_bytes
+        if len(self.payload) != offer.blksize:
+            self.frame = bytearray(wire.HEADER_BYTES + offer.blksize)
+            self.payload = memoryview(self.frame)[wire.HEADER_BYTES :]
+
+    def write(self, block, length, now_ms):
+        """Write the block in the frame of `length` bytes into the sink; its gap stays for now."""
+        self._sink.write((block - 1) * self.blksize, self._view(length, block))
+        self._last_new_ms = now_ms
+
+    def _view(self, length, block):
+        """The payload of the frame; only a short one costs an allocation.
+
+        The file's short last block may come filled up with the head of the next datagram.
+        """
+        if length == len(self.frame) and block != self.gaps.total:
+            return self.payload
+        data_bytes = length - wire.HEADER_BYTES
+        if self.size_bytes is not None:
+            data_bytes = min(data_bytes, self.size_bytes - (block - 1) * self.blksize)
+        return self.payload[:data_bytes]
+
+    def end_unsized(self, block, data_bytes):
+        """The short DATA tells the length that no `tsize` did (RFC 1350 section 6)."""
+        self.gaps.set_total(block if data_bytes else block - 1)
+        self.size_bytes = (block - 1) * self.blksize + data_bytes
+
+    def mark_missing(self, offset, size_bytes):
+        """The blocks of this byte range are bad and have to be fetched again."""
+        first = offset // self.blksize + 1
+        last = (offset + size_bytes - 1) // self.blksize + 1
+        self.gaps.mark_missing(first, last - first + 1)
+        self._last_new_ms = self.clock.now_ms()
+
+    def tell(self, now_ms):
+        """Let the progress know, now and then."""
+        if now_ms - self._told_ms >= PROGRESS_MS and not self.quiet:
+            self._told_ms = now_ms
+            self.progress.blocks(self.gaps)
