@@ -169,7 +169,7 @@ class Stop:
             self.rx.end = receiver.SILENCE
 
 
-def main():
+def main():  # noqa: PLR0915 - one measurement after another
     sink = flash.SlotSink(Slot(), Header())
     fresh = make_receiver(False)
     locked("accept and stored, in order", lambda: run_receiver(fresh, None, 7, False))

@@ -90,10 +90,12 @@ def _update(config, progress, hold, link):
     transfer = Transfer(
         server, local_ip, name, sink, clock, progress, config["stall_ms"], header.container_bytes
     )
-    _fetch(transfer, config["image"] + ".gap")
-    _verify(transfer, sink, progress)
-    progress.verified(transfer)
-    transfer.close()
+    try:
+        _fetch(transfer, config["image"] + ".gap")
+        _verify(transfer, sink, progress)
+        progress.verified(transfer)
+    finally:
+        transfer.close()
     slot.set_boot()
     return "updated", header.version
 
@@ -188,8 +190,10 @@ def fetch_file(config, path, progress, hold=None):
             hold()
         progress.started()
         transfer = Transfer(server, local_ip, config["image"], sink, clock, progress, config["stall_ms"])
-        transfer.run()
-        transfer.close()
+        try:
+            transfer.run()
+        finally:
+            transfer.close()
     finally:
         sink.close()
     progress.verified(transfer)

@@ -5,7 +5,7 @@ from gapcast_core import receiver, wire
 
 from . import port
 
-CONTROL_EVERY_FRAMES = 64  # how often the busy stream looks at its control port
+CONTROL_EVERY_MS = 100  # how often the busy stream looks at its control port
 MAX_CONTROL = 8  # datagrams taken at one look: a flood must not keep the stream waiting
 MAX_DEAF = 8  # sockets lost to empty datagrams before the session is given up
 MAX_FAREWELLS = 8  # atftpd answers each late ACK with an OACK: this must not go on for ever
@@ -55,7 +55,7 @@ class Session:
         frame = download.frame
         clock = download.clock
         read = port.read_frame if download.size_bytes is not None else port.read_datagram
-        until_control = CONTROL_EVERY_FRAMES
+        look_ms = clock.now_ms() + CONTROL_EVERY_MS
         while rx.end == receiver.RUNNING:
             if rx.ack >= 0:
                 self.say(rx.ack)
@@ -67,12 +67,11 @@ class Session:
                 if block:
                     download.write(block, length, now_ms)
                     rx.stored(block)
-                until_control -= 1
-                if until_control:
+                if now_ms < look_ms:
                     continue
             elif length == port.DEAF:
                 return False
-            until_control = CONTROL_EVERY_FRAMES
+            look_ms = now_ms + CONTROL_EVERY_MS
             self._look(now_ms)
         return True
 

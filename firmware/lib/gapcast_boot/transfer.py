@@ -59,9 +59,12 @@ class Transfer:
         while not download.complete:
             before = (download.missing(), self._turn, self._unheard)
             self._attempt(self._stream if self._wants_stream() else self._repair)
-            if not download.complete and (download.missing(), self._turn, self._unheard) == before:
+            if download.complete:
+                break
+            self._check_patience()
+            if (download.missing(), self._turn, self._unheard) == before:
                 self._turn = False  # nobody served it: the server may have started anew
-                self._wait()
+                self._pause()
         if self._session:
             self._session.say_complete()
 
@@ -71,7 +74,8 @@ class Transfer:
         while not self._attempt(lambda: self._head(size_bytes)):
             if self.download.complete:
                 raise TransferError("%s is shorter than %d bytes" % (self._name, size_bytes))
-            self._wait()
+            self._check_patience()
+            self._pause()
 
     def rename(self, name):
         """Ask for the same bytes by another name from now on."""
@@ -117,11 +121,13 @@ class Transfer:
         self._why = "server: %s %s" % (exc.reason, exc.error_text)
         self._progress.note(self._why)
 
-    def _wait(self):
-        """Before the next attempt, a random moment; or the end of patience."""
+    def _check_patience(self):
         now_ms = self._clock.now_ms()
         if self.download.stalled(now_ms) or now_ms > self._deadline_ms:
             raise TransferError("nothing new for %d ms: %s" % (self._stall_ms, self._why))
+
+    def _pause(self):
+        """A random moment before the next attempt: a whole fleet may be in the same state."""
         port.sleep_ms(RETRY_MIN_MS + port.random_below(RETRY_SPAN_MS))
 
     def _ask(self, request, asked_ranges=None):
