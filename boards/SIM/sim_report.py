@@ -6,20 +6,34 @@ import sys
 import time
 
 from gapcast_boot.progress import Progress
+from gapcast_core import receiver as receiving
 
 MAP_CELLS = 64
 
 
+# The server has not told that its stream was over: what nobody sent is not lost.
+_CUT_SHORT = (receiving.SILENCE, receiving.REFUSED)
+
+
 class Reporter:
-    """Writes events and keeps the highest heap use it has seen."""
+    """Writes events, and keeps the highest heap use that measure() has seen.
+
+    heap_peak_bytes: what live objects took, code included, at the fullest change of phase. Without garbage
+    (hence the collection, which is too slow for the receive loop), so it is less than what the
+    heap must hold: garbage and fragments come on top. 0 under CPython.
+    """
 
     def __init__(self):
         self.heap_peak_bytes = 0
 
-    def emit(self, event, **fields):
+    def measure(self):
+        """Collect, and look how much is left in use."""
+        gc.collect()
         used = gc.mem_alloc()
         if used > self.heap_peak_bytes:
             self.heap_peak_bytes = used
+
+    def emit(self, event, **fields):
         fields["event"] = event
         fields["ms"] = time.ticks_ms()
         sys.stdout.write(json.dumps(fields) + "\n")
@@ -58,9 +72,9 @@ class SimProgress(Progress):
     """The client's progress as events."""
 
     def __init__(self, reporter):
+        self._reporter = reporter
         self._emit = reporter.emit
-        self._role = None
-        self._streamed = False
+        self._measure = reporter.measure
 
     def note(self, text):
         self._emit("note", text=text)
@@ -78,8 +92,7 @@ class SimProgress(Progress):
         )
 
     def phase(self, name, gaps):
-        if name != "repair":
-            self._role = name
+        self._measure()
         self._emit("phase", phase=name, total=gaps.total, missing=gaps.missing_blocks)
 
     def blocks(self, gaps):
@@ -88,14 +101,22 @@ class SimProgress(Progress):
         )
 
     def stream_over(self, gaps, receiver):
+        self._measure()
+        tail = gaps.total + 1 - gaps.next_block  # behind the last block heard
+        unsent = tail if receiver.end in _CUT_SHORT else 0
+        count = gaps.gap_count - (1 if unsent else 0)
+        largest = 0
+        for i in range(count):
+            largest = max(largest, gaps.length(i))
         self._emit(
             "stream_over",
             end=receiver.end,
             was_master=receiver.was_master,
             total=gaps.total,
             missing=gaps.missing_blocks,
-            gaps=gaps.gap_count,
-            largest=gaps.largest_gap_blocks(),
+            unsent=unsent,
+            gaps=count,
+            largest=largest,
             merges=gaps.merges,
             duplicates=receiver.duplicates,
             drops=receiver.drops,
@@ -103,6 +124,7 @@ class SimProgress(Progress):
         )
 
     def verified(self, transfer):
+        self._measure()
         self._emit(
             "verified",
             repaired_blocks=transfer.repaired_blocks,
@@ -113,4 +135,6 @@ class SimProgress(Progress):
         self._emit("bad_chunks", count=count)
 
     def result(self, outcome, detail):
-        self._emit("result", outcome=outcome, detail=detail)
+        self._measure()
+        heap_peak_bytes = self._reporter.heap_peak_bytes
+        self._emit("result", outcome=outcome, detail=detail, heap_peak_bytes=heap_peak_bytes)

@@ -6,14 +6,19 @@ import asyncio
 import hashlib
 import json
 import os
+import signal
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gapcast.errors import OperatorError
 from gapcast.image.boards import chip_of_board
 from gapcast.image.sample import build_sample
-from gapcast_sim.result import BoardResult, Event, Recorder
+from gapcast_sim.events import Event, parse, printable
+from gapcast_sim.process import Tail, dies_with_us, read_lines
+from gapcast_sim.result import BoardResult, Recorder
 from gapcast_sim.runtime import Runtime
 
 BOARD_TYPE = "SIM"
@@ -21,8 +26,8 @@ FACTORY_VERSION = "0.0.0-factory"
 FACTORY_BYTES = 8192
 RESET_EXIT_CODE = 3  # boards/SIM/machine.py
 MAX_BOOTS = 6  # a board that resets for ever is broken
-MAX_LINE_BYTES = 65536
-MAX_STDERR_BYTES = 4096
+APP_GRACE_S = 2.0  # for an application to end, or to fail, after it said who it is; firmware runs on for ever
+MAX_ERROR_TEXT = 300
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,19 @@ class BoardSpec:
 
 
 def local_address(server: str, port: int) -> str:
-    """This host's address on the way to `server` (nothing is sent)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((server, port))
-        return str(probe.getsockname()[0])
+    """This host's address on the way to `server` (nothing is sent).
+
+    Raises:
+        OperatorError: The name does not resolve, or no network leads there.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((server, port))
+            return str(probe.getsockname()[0])
+    except UnicodeError as error:  # from the encoding of host names
+        raise OperatorError(f"{server} is no host name") from error
+    except OSError as error:
+        raise OperatorError(f"no way to the server {server}: {error.strerror}") from error
 
 
 def factory_image() -> bytes:
@@ -64,11 +78,11 @@ def factory_image() -> bytes:
 
 
 def prepare(spec: BoardSpec, factory: bytes) -> None:
-    """Write the board's settings; a folder without flash gets the factory's."""
-    spec.folder.mkdir(parents=True, exist_ok=True)
-    slot = spec.folder / "ota_0.bin"
-    if not slot.exists():
-        slot.write_bytes(factory)
+    """Write the board's settings; a folder without flash gets the factory's.
+
+    Raises:
+        OperatorError: The folder cannot be made or written.
+    """
     world = {
         "ip": spec.ip,
         "loss_1000": round(spec.loss * 1000),
@@ -86,8 +100,16 @@ def prepare(spec: BoardSpec, factory: bytes) -> None:
         "board": BOARD_TYPE,
         "wifi_ssid": "simulated",
     }
-    (spec.folder / "sim.json").write_text(json.dumps(world))
-    (spec.folder / "gapcast.json").write_text(json.dumps(config))
+    slot = spec.folder / "ota_0.bin"
+    try:
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        if not slot.exists():
+            slot.write_bytes(factory)
+        (spec.folder / "sim.json").write_text(json.dumps(world))
+        (spec.folder / "gapcast.json").write_text(json.dumps(config))
+    except OSError as error:
+        message = f"cannot write the board's flash in {spec.folder}: {error.strerror}"
+        raise OperatorError(message, "name a folder of your own, or one that is not there yet") from error
 
 
 class SimBoard:
@@ -101,6 +123,8 @@ class SimBoard:
         self._runtime = runtime
         self._on_event = on_event
         self._process: asyncio.subprocess.Process | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._grace_over = False
 
     @property
     def result(self) -> BoardResult:
@@ -112,19 +136,23 @@ class SimBoard:
         result = self.result
         if self.spec.raw:
             return result.outcome == "raw"
-        return result.version is not None and result.version == result.offered_version
+        runs = result.version is not None and result.version == result.offered_version
+        return runs and result.outcome not in ("failed", "refused")
 
     async def run(self) -> BoardResult:
         """Switch on; a board that resets itself is started again, as its hardware would."""
+        hold_s = max(self.spec.at_s - time.time(), 0.0)
         try:
-            async with asyncio.timeout(self.spec.limit_s):
-                for _boot in range(MAX_BOOTS):
-                    if await self._boot() != RESET_EXIT_CODE:
-                        break
+            async with asyncio.timeout(hold_s + self.spec.limit_s):
+                await self._boot_until_done()
         except TimeoutError:
-            self._fail(f"not finished after {self.spec.limit_s:g} s")
+            if not self.ok:
+                self._fail(f"not finished after {self.spec.limit_s:g} s")
+        except OSError as error:  # no memory, or no file descriptors, for one more process
+            self._fail(f"cannot be started: {error.strerror}")
         finally:
             await self.power_off()
+        self._settle()
         return self.result
 
     async def power_off(self) -> None:
@@ -134,6 +162,12 @@ class SimBoard:
             process.kill()
             await process.wait()
 
+    async def _boot_until_done(self) -> None:
+        for _boot in range(MAX_BOOTS):
+            if await self._boot() != RESET_EXIT_CODE:
+                return
+        self._fail(f"reset {MAX_BOOTS} times: it does not come to rest")
+
     async def _boot(self) -> int:
         self._process = process = await asyncio.create_subprocess_exec(
             *self._runtime.command(self.spec.folder, self.spec.heap_bytes),
@@ -141,35 +175,56 @@ class SimBoard:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **self._runtime.environment},
-            limit=MAX_LINE_BYTES,
+            preexec_fn=dies_with_us(signal.SIGKILL),
         )
         assert process.stdout is not None
         assert process.stderr is not None
-        errors, _ = await asyncio.gather(self._read_errors(process.stderr), self._read_events(process.stdout))
-        code = await process.wait()
+        errors = Tail()
+        self._grace, self._grace_over = None, False
+        try:
+            await asyncio.gather(errors.drain(process.stderr), self._read_events(process.stdout))
+            code = await process.wait()
+        finally:
+            if self._grace is not None:
+                self._grace.cancel()
+        if self._grace_over and code == -signal.SIGKILL:
+            return 0
         if code not in (0, RESET_EXIT_CODE):
-            self._fail(f"the board's process ended with code {code}: {errors.strip()[-500:]}")
+            self._fail(f"its process ended with code {code}: {printable(errors.text[-MAX_ERROR_TEXT:])}")
         return code
 
     async def _read_events(self, stream: asyncio.StreamReader) -> None:
-        while line := await stream.readline():
-            try:
-                event = json.loads(line)
-                known = isinstance(event, dict)
-            except ValueError:
-                known = False
-            if not known:  # a print of the application, or of MicroPython itself
-                event = {"event": "note", "text": line.decode(errors="replace").rstrip()}
+        in_application = False
+        async for line in read_lines(stream):
+            event = parse(line, in_application=in_application)
+            kind = event["event"]
+            in_application = in_application or kind == "application"
+            if kind == "app" and self._grace is None:
+                self._grace = asyncio.get_running_loop().call_later(APP_GRACE_S, self._end_grace)
             self.recorder.take(event)
             self._on_event(self, event)
 
-    async def _read_errors(self, stream: asyncio.StreamReader) -> str:
-        kept = b""
-        while part := await stream.read(MAX_STDERR_BYTES):
-            kept = (kept + part)[-MAX_STDERR_BYTES:]
-        return kept.decode(errors="replace")
+    def _end_grace(self) -> None:
+        """The application keeps running, as firmware does: seen enough."""
+        if self._process is not None and self._process.returncode is None:
+            self._grace_over = True
+            self._process.kill()
 
     def _fail(self, detail: str) -> None:
-        if self.result.outcome in ("none", "updated", "up_to_date"):
+        if self.result.outcome in ("none", "updated", "up_to_date", "raw"):
             self.result.outcome = "failed"
             self.result.detail = detail
+        else:  # it failed before, and that says more
+            self.recorder.note(detail)
+
+    def _settle(self) -> None:
+        """An outcome that sounds like success has to be one."""
+        result = self.result
+        if self.ok or result.outcome in ("failed", "refused"):
+            return
+        if result.offered_version is None:
+            self._fail(result.detail or "it was offered no image")
+        elif result.version is None:
+            self._fail(f"the application of {result.offered_version} never said who it is")
+        else:
+            self._fail(f"runs {result.version}, was offered {result.offered_version}")

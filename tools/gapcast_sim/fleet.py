@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gapcast_sim.board import BoardSpec, SimBoard, factory_image, prepare
-from gapcast_sim.result import Event
+from gapcast_sim.events import Event
+from gapcast_sim.result import BoardResult
 from gapcast_sim.runtime import Runtime
 from gapcast_sim.server import ServerProcess, free_port
 
@@ -91,9 +92,10 @@ class Fleet:
         """Until every board is done; `tick` is called for the display."""
         assert self.server is not None
         self.started_at = time.monotonic()
-        await self.server.start()
-        tasks = {asyncio.create_task(board.run()) for board in self.boards}
+        tasks: set[asyncio.Task[BoardResult]] = set()
         try:
+            await self.server.start()
+            tasks = {asyncio.create_task(board.run()) for board in self.boards}
             while tasks:
                 done, tasks = await asyncio.wait(tasks, timeout=tick_s)
                 for task in done:
@@ -120,6 +122,16 @@ class Fleet:
         return sum(board.ok for board in self.boards)
 
     @property
+    def untouched(self) -> int:
+        """Boards that ran this very image before (their flash was kept): nothing was sent to them."""
+        return sum(board.ok and board.result.outcome == "up_to_date" for board in self.boards)
+
+    @property
+    def ok(self) -> bool:
+        """Every board runs the new version, and the server lived to see it."""
+        return self.completed == self.spec.boards and not (self.server and self.server.failure)
+
+    @property
     def elapsed_s(self) -> float | None:
         """First request of all to the last image verified."""
         if not self.last_verified:
@@ -138,6 +150,7 @@ class Fleet:
             "image_bytes": self.spec.image_bytes,
             "boards": self.spec.boards,
             "completed": self.completed,
+            "untouched": self.untouched,
             "elapsed_s": self.elapsed_s,
             "air_bytes": self.server.air_bytes,
             "unicast_cost_bytes": self.unicast_cost_bytes(),
@@ -147,5 +160,6 @@ class Fleet:
             "rate": self.spec.rate,
             "runtime": self.runtime.name,
             "server_drops": self.server.drops,
+            "server_failure": self.server.failure,
             "results": [board.result.to_json() for board in self.boards],
         }

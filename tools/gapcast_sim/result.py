@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-Event = dict[str, Any]
+from gapcast_sim.events import Event
 
 
 @dataclass
@@ -14,7 +14,7 @@ class BoardResult:
 
     id: str
     role: str = "none"  # master, listener, unicast; none: it never came so far
-    lost_blocks: int = 0  # missing when its first stream was over
+    lost_blocks: int = 0  # missing when its first stream was over; never sent is not lost
     gaps: int = 0
     largest_gap_blocks: int = 0
     repaired_blocks: int = 0  # stored from unicast answers
@@ -22,7 +22,7 @@ class BoardResult:
     elapsed_s: float | None = None  # first request to verified
     digest_ok: bool | None = None  # every chunk's digest; None for a raw file
     version: str | None = None  # as the application that runs now reports it
-    heap_peak_bytes: int = 0
+    heap_peak_bytes: int = 0  # live objects, the most at any change of phase
     boots: int = 0
     slot: int | None = None
     offered_version: str | None = None
@@ -55,14 +55,18 @@ class Recorder:
         if handler is not None:
             handler(event)
 
+    def note(self, text: str) -> None:
+        """Something to read about this board."""
+        if text and len(self.result.notes) < BoardResult.MAX_NOTES:
+            self.result.notes.append(text)
+
     def _on_boot(self, event: Event) -> None:
         self.result.boots += 1
         self.result.slot = event["slot"]
         self.phase = "boot"
 
     def _on_note(self, event: Event) -> None:
-        if len(self.result.notes) < BoardResult.MAX_NOTES:
-            self.result.notes.append(event["text"])
+        self.note(event["text"])
 
     def _on_started(self, event: Event) -> None:
         if self.result.boots == 1:
@@ -87,7 +91,7 @@ class Recorder:
         self._on_blocks(event)
         result = self.result
         if self._streams == 0:
-            result.lost_blocks = event["missing"]
+            result.lost_blocks = event["missing"] - event.get("unsent", 0)
             result.gaps = event["gaps"]
             result.largest_gap_blocks = event["largest"]
         result.rejoins = self._streams
@@ -105,9 +109,15 @@ class Recorder:
         self.gap_map = "f" * len(self.gap_map)
 
     def _on_result(self, event: Event) -> None:
-        if self.result.boots == 1 or event["outcome"] != "up_to_date":
-            self.result.outcome = event["outcome"]
-            self.result.detail = event["detail"]
+        self._heap(event)
+        outcome, detail = event["outcome"], event["detail"]
+        if self.result.outcome == "updated" and outcome != "updated":
+            # The boot after an update finds nothing to do, or no server: that does not undo the update.
+            if outcome != "up_to_date":
+                self.note(f"boot {self.result.boots}: {outcome}: {detail}")
+            return
+        self.result.outcome = outcome
+        self.result.detail = detail
 
     def _on_app(self, event: Event) -> None:
         self.result.version = event.get("version")

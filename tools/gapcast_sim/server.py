@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from gapcast.errors import OperatorError
+from gapcast_sim.events import printable
+from gapcast_sim.process import Tail, dies_with_us, read_lines
 
 START_SECONDS = 20
 STOP_SECONDS = 5
-MAX_LINE_BYTES = 65536
 
 
 def free_port(address: str) -> int:
@@ -26,7 +27,11 @@ def free_port(address: str) -> int:
 
 
 class ServerProcess:
-    """`gapcast serve --json`; keeps the last air count it told."""
+    """`gapcast serve --json`; keeps the last air count it told.
+
+    Attributes:
+        failure: How it ended otherwise than asked to; empty as long as all is well.
+    """
 
     def __init__(self, root: Path, address: str, port: int, options: tuple[str, ...] = ()) -> None:
         self.port = port
@@ -34,62 +39,85 @@ class ServerProcess:
         self.repair_requests = 0
         self.counts: dict[str, int] = {}
         self.drops: dict[str, int] = {}
+        self.failure = ""
         self._argv = [sys.executable, "-m", "gapcast", "serve", str(root), "--listen", address]
         self._argv += ["--port", str(port), "--json", *options]
         self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._errors = Tail()
         self._listening = asyncio.Event()
+        self._asked_to_end = False
+        self._killed = False
 
     async def start(self) -> None:
-        """Raises OperatorError when the server does not come up."""
-        self._process = await asyncio.create_subprocess_exec(
-            *self._argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=MAX_LINE_BYTES,
-        )
-        self._reader = asyncio.create_task(self._read())
+        """Raises OperatorError when the server does not come up; no process is left then."""
+        try:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *self._argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                preexec_fn=dies_with_us(signal.SIGTERM),
+            )
+        except OSError as error:
+            raise OperatorError(f"the server did not start: {error.strerror}") from error
+        self._watcher = asyncio.create_task(self._watch(process))
         waiter = asyncio.create_task(self._listening.wait())
-        done, _ = await asyncio.wait(
-            {waiter, self._reader}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED
-        )
-        if waiter not in done:
+        try:
+            await asyncio.wait(
+                {waiter, self._watcher}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
             waiter.cancel()
-            error = await self._error_text() if self._reader in done else "no answer"
-            raise OperatorError(f"the server did not start: {error}")
+        if not self._listening.is_set():
+            why = self._reason() or "it ended at once" if self._watcher.done() else "no answer"
+            await self.kill()
+            raise OperatorError(f"the server did not start: {why}")
 
     async def stop(self) -> None:
         """Ask it to end, so that it tells its last counts; kill it if it does not."""
         process = self._process
-        if process is None:
+        if process is None or self._watcher is None:
             return
         if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
+            self._asked_to_end = True
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            try:
                 await asyncio.wait_for(process.wait(), STOP_SECONDS)
+            except TimeoutError:
+                self.failure = f"the server (process {process.pid}) did not end when asked to"
         await self.kill()
-        if self._reader:
-            await self._reader
+        await self._watcher
 
     async def kill(self) -> None:
         """End it without a word, as a power cut would."""
         process = self._process
         if process is not None and process.returncode is None:
+            self._killed = True
             process.kill()
             await process.wait()
 
-    async def _error_text(self) -> str:
-        assert self._process is not None
-        assert self._process.stderr is not None
-        text = await self._process.stderr.read()
-        return text.decode(errors="replace").strip() or "it ended at once"
+    def _reason(self) -> str:
+        """The last thing it said on its standard error, without the command's name in front."""
+        line = self._errors.last_line
+        return printable(line.removeprefix("gapcast: ").removeprefix("Error: "))
 
-    async def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            with contextlib.suppress(ValueError):
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Read what it tells until it ends."""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        await asyncio.gather(self._read(process.stdout), self._errors.drain(process.stderr))
+        code = await process.wait()
+        if not self._killed and (code != 0 or not self._asked_to_end):
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            why = f": {self._reason()}" if self._reason() else ""
+            self.failure = f"the server (process {process.pid}) {how}{why}"
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        async for line in read_lines(stream):
+            # Only a server of another version tells what is not expected: worth no more than a wrong count.
+            with contextlib.suppress(ValueError, RecursionError, AttributeError, KeyError, TypeError):
                 self._take(json.loads(line))
 
     def _take(self, event: dict[str, Any]) -> None:
@@ -98,9 +126,9 @@ class ServerProcess:
         if kind == "listening":
             self._listening.set()
         elif kind == "air":
-            self.air_bytes = {key: event[key] for key in ("multicast", "unicast")}
+            self.air_bytes = {key: int(event[key]) for key in ("multicast", "unicast")}
         elif kind == "transfer_open" and event.get("ranges"):
             self.repair_requests += 1
         elif kind == "stopped":
-            self.air_bytes = event["air_bytes"]
-            self.drops = event["drops"]
+            self.air_bytes = {key: int(event["air_bytes"][key]) for key in ("multicast", "unicast")}
+            self.drops = dict(event["drops"])
