@@ -11,12 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from gapcast_sim.board import SimBoard
+from gapcast_sim.events import printable
 from gapcast_sim.fleet import Fleet
 
 MAP_CELLS = 32
 SHADES = " ░▒▓█"
 PHASE_STYLE = {"master": "bold magenta", "listener": "cyan", "repair": "yellow", "running": "green"}
 PLAIN_EVERY_S = 1.0
+MAX_TROUBLED = 10  # failed boards whose notes are shown
+MAX_NOTE_LINES = 3  # the last ones of each
 
 
 def map_text(gap_map: str, cells: int = MAP_CELLS) -> str:
@@ -90,7 +93,8 @@ def status_line(fleet: Fleet) -> str:
         phases[board.recorder.phase] = phases.get(board.recorder.phase, 0) + 1
     air = sum(fleet.server.air_bytes.values()) / fleet.spec.image_bytes
     counts = ", ".join(f"{count} {name}" for name, count in sorted(phases.items()))
-    return f"{time.monotonic() - fleet.started_at:5.1f} s  air {air:.2f} x image  {counts}"
+    dead = "  THE SERVER HAS ENDED" if fleet.server.failure else ""
+    return f"{time.monotonic() - fleet.started_at:5.1f} s  air {air:.2f} x image  {counts}{dead}"
 
 
 def result_table(fleet: Fleet) -> Table:
@@ -106,29 +110,48 @@ def result_table(fleet: Fleet) -> Table:
         elapsed = f"{result.elapsed_s:.2f}" if result.elapsed_s is not None else "-"
         counts = (result.lost_blocks, result.gaps, result.largest_gap_blocks)
         repairs = (result.repaired_blocks, result.repaired_bytes)
-        version = (
-            (result.version or "-")
-            if board.ok
-            else f"{result.version or '-'} ({result.outcome}: {result.detail})"
-        )
+        version = printable(result.version or "-")
+        if not board.ok:
+            version += f" ({result.outcome}: {printable(result.detail)})"
         style = None if board.ok else "red"
         numbers = [str(number) for number in counts + repairs]
-        table.add_row(result.id, result.role, *numbers, elapsed, version, style=style)
+        table.add_row(result.id, result.role, *numbers, elapsed, Text(version), style=style)
     return table
 
 
+def problem_lines(fleet: Fleet) -> list[str]:
+    """What the server and the failed boards said about it."""
+    assert fleet.server is not None
+    lines = [fleet.server.failure] if fleet.server.failure else []
+    failed = [board for board in fleet.boards if not board.ok]
+    for board in failed[:MAX_TROUBLED]:
+        lines += [f"{board.spec.id}: {text}" for text in board.result.notes[-MAX_NOTE_LINES:]]
+    if len(failed) > MAX_TROUBLED:
+        lines.append(f"... and {len(failed) - MAX_TROUBLED} more failed boards: see --json")
+    return lines
+
+
 def air_lines(fleet: Fleet) -> list[str]:
-    """What the update cost in air, against unicast."""
+    """What the update cost in air, and a comparison with unicast if every board was updated."""
     assert fleet.server is not None
     air = fleet.server.air_bytes
     image = fleet.spec.image_bytes
     sent = air["multicast"] + air["unicast"]
-    unicast = fleet.unicast_cost_bytes()
-    return [
+    lines = [
         f"image {image} bytes, {fleet.spec.boards} boards, {fleet.spec.loss:.0%} multicast loss, "
         f"{fleet.elapsed_s if fleet.elapsed_s is not None else '-'} s, {fleet.runtime.name}",
         f"air: {sent} bytes = {sent / image:.2f} x image "
         f"(multicast {air['multicast'] / image:.2f}, unicast repair {air['unicast'] / image:.2f})",
-        f"plain unicast TFTP without any loss: {unicast} bytes = {unicast / image:.2f} x image (computed), "
-        f"{unicast / max(sent, 1):.1f} times as much",
     ]
+    unicast = fleet.unicast_cost_bytes()
+    if fleet.untouched:
+        lines.append(
+            f"{fleet.untouched} of {fleet.spec.boards} boards ran this image already (--keep kept their "
+            "flash): nothing to send them, nothing to compare"
+        )
+    elif fleet.completed == fleet.spec.boards:
+        lines.append(
+            f"plain unicast TFTP without any loss: {unicast} bytes = {unicast / image:.2f} x image "
+            f"(computed), {unicast / max(sent, 1):.1f} times as much"
+        )
+    return lines

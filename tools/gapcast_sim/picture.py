@@ -11,6 +11,7 @@ from pathlib import Path
 from gapcast_sim.board import SimBoard
 from gapcast_sim.display import air_lines
 from gapcast_sim.fleet import Fleet, Snapshot
+from gapcast_sim.options import write_output
 
 ROWS = 60  # moments shown, from the first request to the last image verified
 CELLS = 64
@@ -33,7 +34,6 @@ PAGE = """<!doctype html>
 </style>
 <h1>{title}</h1>
 <p>{lines}</p>
-<h2>Air, in images</h2>
 {bars}
 <h2>Gap maps over time</h2>
 <p>Left to right: the image. Top to bottom: time, {seconds} s in all. Dark is missing, blue has gaps,
@@ -46,7 +46,7 @@ green is all in flash. The gaps close from the left when a board's repair runs.<
 
 
 def write_picture(fleet: Fleet, path: Path) -> None:
-    """Write the page."""
+    """Write the page. Raises OperatorError."""
     title = f"{fleet.completed} of {fleet.spec.boards} boards updated"
     page = PAGE.format(
         title=title,
@@ -55,17 +55,19 @@ def write_picture(fleet: Fleet, path: Path) -> None:
         seconds=fleet.elapsed_s if fleet.elapsed_s is not None else "-",
         figures="\n".join(_figure(fleet, board) for board in fleet.boards),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_output("--picture", path, page)
 
 
 def _bars(fleet: Fleet) -> str:
+    """Our air beside plain unicast's; nothing when some boards were up to date before."""
     assert fleet.server is not None
+    if fleet.untouched:
+        return ""
     sent = sum(fleet.server.air_bytes.values()) / fleet.spec.image_bytes
     unicast = fleet.unicast_cost_bytes() / fleet.spec.image_bytes
     scale = 100 / max(sent, unicast)
     rows = (("Gapcast", sent, "bar"), ("plain unicast, computed", unicast, "bar unicast"))
-    return "\n".join(
+    return "<h2>Air, in images</h2>\n" + "\n".join(
         f'<div class="{style}" style="width:{value * scale:.1f}%">{name}: {value:.2f}</div>'
         for name, value, style in rows
     )

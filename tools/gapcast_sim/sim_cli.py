@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -17,92 +18,89 @@ from gapcast.image.build import build_container, read_container
 from gapcast.image.files import parse_size, write_atomically
 from gapcast.image.sample import build_sample
 from gapcast_sim.board import BOARD_TYPE
-from gapcast_sim.cli import RX_QUEUE_HELP, check_heap, check_loss, check_rx_queue
-from gapcast_sim.display import Display, air_lines, result_table
+from gapcast_sim.display import Display, air_lines, problem_lines, result_table
 from gapcast_sim.fleet import MAX_BOARDS, Fleet, FleetSpec
+from gapcast_sim.options import BoardOptions, board_options, check_output, write_output
 from gapcast_sim.picture import write_picture
+from gapcast_sim.process import ends_on_sigterm
 from gapcast_sim.runtime import find_runtime
+from gapcast_sim.workdir import work_folder
 
 DEMO_VERSION = "2.0.0"
 TICK_S = 0.1
 PLAIN_WIDTH = 110  # of the table when it goes to a file or a pipe
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(BoardOptions):
+    """The options of `gapcast sim`."""
+
+    boards: int
+    rate: str
+    size: str
+    keep: Path | None
+    picture: Path
+    cpython: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.boards <= MAX_BOARDS:
+            raise OperatorError(f"{self.boards} boards are not possible", f"--boards takes 1 to {MAX_BOARDS}")
+
+    def spec(self, image: Path | None, work: Path) -> FleetSpec:
+        """The bench that was asked for, with its image in place. Raises OperatorError."""
+        name, image_bytes = _place_image(image, parse_size(self.size), self.seed, work / "root")
+        return FleetSpec(
+            image_name=name,
+            image_bytes=image_bytes,
+            root=work / "root",
+            folder=self.keep or work / "boards",
+            boards=self.boards,
+            loss=self.loss,
+            seed=self.seed,
+            rate=self.rate,
+            heap_bytes=self.heap_bytes,
+            rx_queue=self.queue,
+            flash_timing=self.flash_timing,
+            limit_s=self.limit_s,
+        )
+
+
 @click.command()
 @click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--boards", default=20, show_default=True, help="How many boards.")
 @click.option(
-    "--loss", default=0.1, show_default=True, help="Multicast loss of each board's radio, 0 to 0.95."
-)
-@click.option("--seed", default=1, show_default=True, help="Seed of the losses and of the sample image.")
-@click.option(
     "--rate", default="6M", show_default=True, help="The shared air, bits per second; 0 is no limit."
 )
 @click.option("--size", default="1536k", show_default=True, help="Size of the sample image.")
-@click.option("--heap", default="112k", show_default=True, help="MicroPython's heap on a board.")
-@click.option("--rx-queue", type=int, help=RX_QUEUE_HELP)
-@click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the boards' flash in this folder.")
-@click.option(
-    "--limit", "limit_s", default=300.0, show_default=True, help="Seconds until a board is switched off."
-)
 @click.option(
     "--picture", type=click.Path(path_type=Path), default=Path("gapcast-sim.html"), show_default=True
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results here.")
 @click.option("--cpython", is_flag=True, help="Run the boards under CPython instead of MicroPython.")
+@board_options(loss=0.1)
 @click.pass_context
-def sim(
-    ctx: click.Context,
-    image: Path | None,
-    boards: int,
-    loss: float,
-    seed: int,
-    rate: str,
-    size: str,
-    heap: str,
-    rx_queue: int | None,
-    flash_timing: bool,
-    keep: Path | None,
-    limit_s: float,
-    picture: Path,
-    json_file: Path | None,
-    cpython: bool,
-) -> None:
+def sim(ctx: click.Context, /, image: Path | None, **typed: Any) -> None:
     """Simulate a bench of boards on this machine and update it.
 
     IMAGE is a container (N.gap) or an application image for board SIM; without it a sample is made.
-    Exit code 0 only if every board booted the new version.
+    Exit code 0 only if every board booted the new version (and the server lived to see it). Boards whose
+    flash --keep kept from an earlier run with this image have nothing to do: the output says so.
     """
-    if not 1 <= boards <= MAX_BOARDS:
-        raise OperatorError(f"{boards} boards are not possible", f"--boards takes 1 to {MAX_BOARDS}")
+    options = Options(**typed)
+    if options.json_file:
+        check_output("--json", options.json_file)
+    check_output("--picture", options.picture)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PLAIN_WIDTH)
-    runtime = find_runtime(console.print, micropython=not cpython)
-    work = Path(tempfile.mkdtemp(prefix="gapcast-sim-"))
-    try:
-        name, image_bytes = _place_image(image, parse_size(size), seed, work / "root")
-        spec = FleetSpec(
-            image_name=name,
-            image_bytes=image_bytes,
-            root=work / "root",
-            folder=keep or work / "boards",
-            boards=boards,
-            loss=check_loss(loss),
-            seed=seed,
-            rate=rate,
-            heap_bytes=check_heap(heap),
-            rx_queue=check_rx_queue(rx_queue, flash_timing=flash_timing),
-            flash_timing=flash_timing,
-            limit_s=limit_s,
-        )
-        fleet = Fleet(spec, runtime)
-        _run(fleet, console)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    _tell(fleet, console, picture, json_file)
-    if fleet.completed != boards:
+    with ends_on_sigterm():
+        runtime = find_runtime(console.print, micropython=not options.cpython)
+        with work_folder() as work:
+            fleet = Fleet(options.spec(image, work), runtime)
+            _run(fleet, console)
+    _tell(fleet, console, options)
+    if not fleet.ok:
         ctx.exit(1)
 
 
@@ -131,11 +129,12 @@ def _run(fleet: Fleet, console: Console) -> None:
         asyncio.run(fleet.run(display.tick, TICK_S))
 
 
-def _tell(fleet: Fleet, console: Console, picture: Path, json_file: Path | None) -> None:
+def _tell(fleet: Fleet, console: Console, options: Options) -> None:
+    # The results first: whatever happens to the terminal or the picture, a script has them.
+    if options.json_file:
+        write_output("--json", options.json_file, json.dumps(fleet.summary(), indent=1) + "\n")
     console.print(result_table(fleet))
-    for line in air_lines(fleet):
-        console.print(line)
-    write_picture(fleet, picture)
-    console.print(f"picture of the gap maps over time: {picture}")
-    if json_file:
-        json_file.write_text(json.dumps(fleet.summary(), indent=1) + "\n")
+    for line in (*problem_lines(fleet), *air_lines(fleet)):
+        console.print(line, markup=False)
+    write_picture(fleet, options.picture)
+    console.print(f"picture of the gap maps over time: {options.picture}", markup=False)

@@ -1,0 +1,133 @@
+"""Options that `gapcast board` and `gapcast sim` share, and the checks of what was typed."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from gapcast.errors import OperatorError
+from gapcast.image.files import parse_size
+
+STOCK_RX_QUEUE = 6  # ESP-IDF's CONFIG_LWIP_UDP_RECVMBOX_SIZE
+MAX_RX_QUEUE = 64  # what ESP-IDF can be built with
+RX_QUEUE_HELP = "Datagrams a board's socket queues, 1 to 64.  [default: 6 with --flash-timing, else 64]"
+MIN_HEAP_BYTES = 48 * 1024
+DAY_S = 86400
+
+Command = Callable[..., object]
+
+
+def board_options(loss: float) -> Callable[[Command], Command]:
+    """A decorator: the options of BoardOptions, with this default loss."""
+    options = (
+        click.option(
+            "--loss", default=loss, show_default=True, help="Multicast loss of a board's radio, 0 to 0.95."
+        ),
+        click.option(
+            "--seed", default=1, show_default=True, help="Seed of that loss (and of a sample image)."
+        ),
+        click.option("--heap", default="112k", show_default=True, help="MicroPython's heap on a board."),
+        click.option("--rx-queue", type=int, help=RX_QUEUE_HELP),
+        click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says."),
+        click.option(
+            "--limit",
+            "limit_s",
+            default=300.0,
+            show_default=True,
+            help="Seconds until a board is switched off.",
+        ),
+        click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results here."),
+    )
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardOptions:
+    """What was typed, checked. Raises OperatorError for what cannot be."""
+
+    loss: float
+    seed: int
+    heap: str
+    rx_queue: int | None
+    flash_timing: bool
+    limit_s: float
+    json_file: Path | None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.loss <= 0.95:
+            hint = "--loss takes 0 to 0.95, such as 0.1 for 10 %"
+            raise OperatorError(f"a loss of {self.loss:g} is not possible", hint)
+        if self.rx_queue is not None and not 1 <= self.rx_queue <= MAX_RX_QUEUE:
+            hint = f"--rx-queue takes 1 to {MAX_RX_QUEUE}"
+            raise OperatorError(f"a queue of {self.rx_queue} is not possible", hint)
+        if not 0 < self.limit_s <= DAY_S:
+            hint = f"--limit takes seconds, up to {DAY_S}"
+            raise OperatorError(f"a limit of {self.limit_s:g} s is not possible", hint)
+        if self.heap_bytes < MIN_HEAP_BYTES:
+            hint = f"--heap takes {MIN_HEAP_BYTES // 1024}k or more"
+            raise OperatorError(f"a heap of {self.heap} is too small", hint)
+
+    @property
+    def heap_bytes(self) -> int:
+        """From "112k"."""
+        return parse_size(self.heap)
+
+    @property
+    def queue(self) -> int:
+        """The queue of a board's sockets.
+
+        Six is a stock ESP32's. Without flash timing nothing on a simulated board ever stalls, so a short
+        queue would only measure how busy this PC is: the default is then the longest that ESP-IDF offers.
+        """
+        if self.rx_queue is None:
+            return STOCK_RX_QUEUE if self.flash_timing else MAX_RX_QUEUE
+        return self.rx_queue
+
+
+def check_moment(at_s: float) -> float:
+    """The moment of --at, if waiting for it makes sense; 0 is at once.
+
+    Raises:
+        OperatorError: It is more than a day away, either way: milliseconds, or no date at all.
+    """
+    if at_s and not abs(at_s - time.time()) <= DAY_S:
+        hint = f"seconds since 1970, within a day of now, which is {math.floor(time.time())}"
+        raise OperatorError(f"--at {at_s:.15g} is not a moment to wait for", hint)
+    return at_s
+
+
+def check_output(option: str, path: Path) -> None:
+    """Make the folder of a result and see that it can be written, before the work that it is about.
+
+    Raises:
+        OperatorError: It cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise OperatorError(f"{option} {path} is a folder", "name a file")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise OperatorError(f"{option} {path} cannot be written", "check its permissions")
+    except OSError as error:
+        raise OperatorError(f"{option} {path} cannot be written: {error.strerror}") from error
+
+
+def write_output(option: str, path: Path, text: str) -> None:
+    """Write a result, and its folder if it is gone. Raises OperatorError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OperatorError(f"{option} {path} cannot be written: {error.strerror}") from error
