@@ -39,6 +39,7 @@ _BLOCKS: dict[str, Callable[[object], bool]] = {"total": _number, "missing": _nu
 _FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     "boot": {"slot": _number},
     "note": {"text": _text},
+    "ready": {},
     "started": {"ms": _number},
     "header": {"version": _text},
     "phase": {"phase": _text, "total": _number, "missing": _number},
