@@ -27,7 +27,7 @@ FACTORY_BYTES = 8192
 RESET_EXIT_CODE = 3  # boards/SIM/machine.py
 MAX_BOOTS = 6  # a board that resets for ever is broken
 APP_GRACE_S = 2.0  # for an application to end, or to fail, after it said who it is; firmware runs on for ever
-MAX_ERROR_TEXT = 300
+MAX_ERROR_LINES = 6  # of a traceback, the last of which is the reason
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,9 @@ class SimBoard:
         if self._grace_over and code == -signal.SIGKILL:
             return 0
         if code not in (0, RESET_EXIT_CODE):
-            self._fail(f"its process ended with code {code}: {printable(errors.text[-MAX_ERROR_TEXT:])}")
+            self._fail(f"its process ended with code {code}: {printable(errors.last_line)}")
+            for line in errors.text.splitlines()[-MAX_ERROR_LINES:-1]:
+                self.recorder.note(printable(line))
         return code
 
     async def _read_events(self, stream: asyncio.StreamReader) -> None:
