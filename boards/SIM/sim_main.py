@@ -7,6 +7,9 @@ exit code says what the launcher, which plays the power supply, has to do: 3 mea
 import sys
 import time
 
+GO_POLL_MS = 10
+GO_POLLS = 12000  # two minutes: then this board goes on alone
+
 
 def main(folder):
     import sim_world
@@ -38,14 +41,14 @@ def main(folder):
         _raw(agent, config, folder, progress, reporter)
         return
     # What firmware/boot.py does on a real board.
-    agent.run(progress, config, _hold)
+    agent.run(progress, config, lambda: _hold(reporter))
     reporter.emit("application")  # from here on nothing but board.report() is believed
     sim_app.start(esp32.Partition(esp32.Partition.RUNNING), sim_app.Board(reporter, slot))
 
 
 def _raw(agent, config, folder, progress, reporter):
     try:
-        agent.fetch_file(config, folder + "/raw.bin", progress, _hold)
+        agent.fetch_file(config, folder + "/raw.bin", progress, lambda: _hold(reporter))
     except Exception as exc:
         progress.result("failed", str(exc) or repr(exc))
         sys.exit(1)
@@ -53,13 +56,29 @@ def _raw(agent, config, folder, progress, reporter):
     reporter.emit("raw", heap_peak_bytes=reporter.heap_peak_bytes)
 
 
-def _hold():
+def _hold(reporter):
     """Wait for the moment at which a fleet starts together; on a later boot it is in the past."""
     import sim_world
 
-    wait_s = sim_world.settings["at_s"] - time.time()
+    at_s = sim_world.settings["at_s"]
+    go_file = sim_world.settings["go_file"]
+    if go_file:
+        reporter.emit("ready")
+        at_s = _go_moment(go_file)
+    wait_s = at_s - time.time()
     if wait_s > 0:
         time.sleep(wait_s)
+
+
+def _go_moment(path):
+    """The moment in the file that the launcher writes when every board is ready."""
+    for _poll in range(GO_POLLS):
+        try:
+            with open(path) as file:
+                return float(file.read())
+        except OSError:
+            time.sleep_ms(GO_POLL_MS)
+    return 0
 
 
 def _seed_radio():

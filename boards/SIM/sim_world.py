@@ -15,6 +15,7 @@ DEFAULTS = {
     "slot_bytes": 0x1800000,
     "mac": "02:00:00:00:00:01",
     "at_s": 0,  # hold the first request until this moment (seconds since 1970)
+    "go_file": None,  # hold it until this file is there and the moment in it has come
     "raw": None,  # fetch this plain file instead of an image
 }
 

@@ -46,6 +46,7 @@ class BoardSpec:
     flash_timing: bool = False
     heap_bytes: int = 112 * 1024
     at_s: float = 0.0
+    go_file: Path | None = None  # see boards/SIM/sim_world.py
     raw: bool = False
     limit_s: float = 300.0
 
@@ -91,6 +92,7 @@ def prepare(spec: BoardSpec, factory: bytes) -> None:
         "flash_timing": spec.flash_timing,
         "mac": spec.mac,
         "at_s": spec.at_s,
+        "go_file": str(spec.go_file) if spec.go_file else None,
         "raw": spec.raw,
     }
     config = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ from gapcast_sim.server import ServerProcess, free_port
 
 SERVER_ADDRESS = "127.0.0.1"
 MAX_BOARDS = 1000  # addresses 127.0.1.1 onwards; more do not fit a PC anyway
-START_MARGIN_S = 1.0
-START_PER_BOARD_S = 0.04  # what starting one MicroPython costs two cores
+START_MARGIN_S = 0.2  # between the last board's word and the common start: every board polls every 10 ms
+START_LIMIT_S = 60.0
 DATAGRAM_OVERHEAD_BYTES = 46  # TFTP header, UDP, IP, Ethernet
 BLOCK_BYTES = 1024
 Snapshot = tuple[float, str]
@@ -56,6 +55,8 @@ class Fleet:
     started_at: float = 0.0
     first_request: float = 0.0
     last_verified: float = 0.0
+    _ready: set[str] = field(default_factory=set)
+    _gone: bool = False
 
     def build(self) -> None:
         """Make the boards' folders and the server, started by run()."""
@@ -63,14 +64,15 @@ class Fleet:
         options = ("--rate", self.spec.rate, *self.spec.serve_options)
         self.server = ServerProcess(self.spec.root, SERVER_ADDRESS, port, options)
         factory = factory_image()
-        at_s = math.ceil(time.time() + START_MARGIN_S + START_PER_BOARD_S * self.spec.boards)
+        self.spec.folder.mkdir(parents=True, exist_ok=True)
+        self._go_file.unlink(missing_ok=True)  # of an earlier run in a kept folder
         for number in range(1, self.spec.boards + 1):
-            board_spec = self._board_spec(number, port, at_s)
+            board_spec = self._board_spec(number, port)
             prepare(board_spec, factory)
             self.boards.append(SimBoard(board_spec, self.runtime, self._on_event))
             self.snapshots[board_spec.id] = []
 
-    def _board_spec(self, number: int, port: int, at_s: float) -> BoardSpec:
+    def _board_spec(self, number: int, port: int) -> BoardSpec:
         name = f"board-{number:0{len(str(self.spec.boards))}d}"
         return BoardSpec(
             id=name,
@@ -84,7 +86,7 @@ class Fleet:
             rx_queue=self.spec.rx_queue,
             flash_timing=self.spec.flash_timing,
             heap_bytes=self.spec.heap_bytes,
-            at_s=at_s,
+            go_file=self._go_file,
             limit_s=self.spec.limit_s,
         )
 
@@ -99,7 +101,8 @@ class Fleet:
             while tasks:
                 done, tasks = await asyncio.wait(tasks, timeout=tick_s)
                 for task in done:
-                    task.result()
+                    self._ready.add(task.result().id)
+                self._go_if_ready(time.monotonic())
                 tick(self)
         finally:
             for task in tasks:
@@ -107,9 +110,26 @@ class Fleet:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.server.stop()
 
+    @property
+    def _go_file(self) -> Path:
+        return self.spec.folder / "go"
+
+    def _go_if_ready(self, now: float) -> None:
+        """Let the boards start together: when all are up, or when the slow ones have had their time."""
+        late = now - self.started_at > START_LIMIT_S
+        if self._gone or not (len(self._ready) == len(self.boards) or late):
+            return
+        self._gone = True
+        draft = self._go_file.with_suffix(".new")
+        draft.write_text(f"{time.time() + START_MARGIN_S}")
+        draft.rename(self._go_file)
+
     def _on_event(self, board: SimBoard, event: Event) -> None:
         now = time.monotonic()
         kind = event.get("event")
+        if kind == "ready":
+            self._ready.add(board.spec.id)
+            self._go_if_ready(now)
         if kind == "started" and board.result.boots == 1:
             self.first_request = min(self.first_request or now, now)
         elif kind == "verified":
