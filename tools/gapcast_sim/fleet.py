@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gapcast.errors import OperatorError
 from gapcast_sim.board import BoardSpec, SimBoard, factory_image, prepare
 from gapcast_sim.events import Event
 from gapcast_sim.result import BoardResult
@@ -59,18 +60,22 @@ class Fleet:
     _gone: bool = False
 
     def build(self) -> None:
-        """Make the boards' folders and the server, started by run()."""
+        """Make the boards' folders and the server, started by run(). Raises OperatorError."""
         port = free_port(SERVER_ADDRESS)
         options = ("--rate", self.spec.rate, *self.spec.serve_options)
         self.server = ServerProcess(self.spec.root, SERVER_ADDRESS, port, options)
         factory = factory_image()
-        self.spec.folder.mkdir(parents=True, exist_ok=True)
-        self._go_file.unlink(missing_ok=True)  # of an earlier run in a kept folder
+        try:
+            self.spec.folder.mkdir(parents=True, exist_ok=True)
+            self._go_file.unlink(missing_ok=True)  # of an earlier run in a kept folder
+        except OSError as error:
+            raise OperatorError(f"cannot use the folder {self.spec.folder}: {error.strerror}") from error
         for number in range(1, self.spec.boards + 1):
             board_spec = self._board_spec(number, port)
             prepare(board_spec, factory)
             self.boards.append(SimBoard(board_spec, self.runtime, self._on_event))
             self.snapshots[board_spec.id] = []
+        self._go_file.unlink(missing_ok=True)  # of an earlier run in a kept folder
 
     def _board_spec(self, number: int, port: int) -> BoardSpec:
         name = f"board-{number:0{len(str(self.spec.boards))}d}"
