@@ -27,6 +27,7 @@ FACTORY_BYTES = 8192
 RESET_EXIT_CODE = 3  # boards/SIM/machine.py
 MAX_BOOTS = 6  # a board that resets for ever is broken
 APP_GRACE_S = 2.0  # for an application to end, or to fail, after it said who it is; firmware runs on for ever
+GO_LIMIT_S = 120.0  # a board that is never told to start goes on alone (GO_POLLS in boards/SIM/sim_main.py)
 MAX_ERROR_LINES = 6  # of a traceback, the last of which is the reason
 
 
@@ -127,6 +128,7 @@ class SimBoard:
         self._process: asyncio.subprocess.Process | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._grace_over = False
+        self._limit: asyncio.Timeout | None = None
 
     @property
     def result(self) -> BoardResult:
@@ -143,9 +145,9 @@ class SimBoard:
 
     async def run(self) -> BoardResult:
         """Switch on; a board that resets itself is started again, as its hardware would."""
-        hold_s = max(self.spec.at_s - time.time(), 0.0)
+        hold_s = GO_LIMIT_S if self.spec.go_file else max(self.spec.at_s - time.time(), 0.0)
         try:
-            async with asyncio.timeout(hold_s + self.spec.limit_s):
+            async with asyncio.timeout(hold_s + self.spec.limit_s) as self._limit:
                 await self._boot_until_done()
         except TimeoutError:
             if not self.ok:
@@ -206,7 +208,14 @@ class SimBoard:
             if kind == "app" and self._grace is None:
                 self._grace = asyncio.get_running_loop().call_later(APP_GRACE_S, self._end_grace)
             self.recorder.take(event)
+            if kind == "started" and self.result.boots == 1:
+                self._restart_limit()
             self._on_event(self, event)
+
+    def _restart_limit(self) -> None:
+        """However long it was held before: the limit is for the work."""
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time() + self.spec.limit_s)
 
     def _end_grace(self) -> None:
         """The application keeps running, as firmware does: seen enough."""

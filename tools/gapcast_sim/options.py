@@ -17,8 +17,8 @@ from gapcast.image.files import parse_size
 STOCK_RX_QUEUE = 6  # ESP-IDF's CONFIG_LWIP_UDP_RECVMBOX_SIZE
 MAX_RX_QUEUE = 64  # what ESP-IDF can be built with
 RX_QUEUE_HELP = "Datagrams a board's socket queues, 1 to 64.  [default: 6 with --flash-timing, else 64]"
-# The smallest heap with which boards take a 1.5 MiB image at 10 % loss, found by trial in steps of 4 KiB under
-# MicroPython 1.25 for i386: below 92k the client cannot be imported, with 104k a buffer of 2 KiB finds no room in
+# The smallest heap with which boards take a 1.5 MiB image at 10 % loss, by trial in steps of 4 KiB with
+# MicroPython 1.25 for i386: below 92k not even the imports fit, at 104k a buffer of 2 KiB found no room in
 # one piece. The simulated hardware is in that heap too, so it says nothing about what an ESP32 needs.
 MIN_HEAP_BYTES = 108 * 1024
 DAY_S = 86400
@@ -121,8 +121,12 @@ def check_output(option: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise OperatorError(f"{option} {path} is a folder", "name a file")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise OperatorError(f"{option} {path} cannot be written", "check its permissions")
+        is_new = not os.path.lexists(path)
+        if is_new or path.is_file():  # else a device or a pipe, which opening could change
+            with path.open("ab"):
+                pass
+            if is_new:
+                path.unlink()
     except OSError as error:
         raise OperatorError(f"{option} {path} cannot be written: {error.strerror}") from error
 
