@@ -11,7 +11,7 @@ from gapcast_core import receiver as receiving
 MAP_CELLS = 64
 
 
-# The server has not told that its stream was over: what nobody sent is not lost.
+# The server has not told that its stream was over: what nobody sent is not lost, but a window may be.
 _CUT_SHORT = (receiving.SILENCE, receiving.REFUSED)
 
 
@@ -103,7 +103,7 @@ class SimProgress(Progress):
     def stream_over(self, gaps, receiver):
         self._measure()
         tail = gaps.total + 1 - gaps.next_block  # behind the last block heard
-        unsent = tail if receiver.end in _CUT_SHORT else 0
+        unsent = tail if receiver.end in _CUT_SHORT and tail > receiver.offer.window else 0
         count = gaps.gap_count - (1 if unsent else 0)
         largest = 0
         for i in range(count):

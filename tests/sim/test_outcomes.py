@@ -25,6 +25,7 @@ from gapcast_sim.board import MAX_BOOTS, BoardSpec, SimBoard
 from gapcast_sim.display import air_lines, problem_lines, result_table, status_line
 from gapcast_sim.fleet import Fleet, FleetSpec
 from gapcast_sim.picture import write_picture
+from gapcast_sim.result import BoardResult, Recorder
 from gapcast_sim.runtime import Runtime, find_runtime
 from gapcast_sim.server import ServerProcess
 
@@ -205,6 +206,11 @@ class Heard:
     was_master = False
     duplicates = 0
     drops: dict[str, int] = {}  # noqa: RUF012
+    window = 8
+
+    @property
+    def offer(self) -> Heard:
+        return self
 
     def __init__(self, end: int) -> None:
         self.end = end
@@ -235,6 +241,37 @@ def test_what_was_never_sent_is_not_lost(
             missing.add(block)
     report.SimProgress(Reporter()).stream_over(missing, Heard(end))
     assert (told["missing"], told["unsent"], told["gaps"], told["largest"]) == (84, unsent, gaps, largest)
+
+
+def test_a_tail_that_the_last_window_held_is_lost(world: World) -> None:
+    report = importlib.import_module("sim_report")
+    told: list[int] = []
+
+    class Reporter(report.Reporter):  # type: ignore[misc]
+        def emit(self, _event: str, **fields: Any) -> None:
+            told.append(fields["unsent"])
+
+    for tail in (1, 8, 9):
+        missing = GapList(100)
+        missing.add_range(1, 100 - tail)
+        report.SimProgress(Reporter()).stream_over(missing, Heard(receiver.SILENCE))
+    assert told == [0, 0, 9]
+
+
+def test_a_tail_is_lost_when_the_server_was_there_all_the_time() -> None:
+    over = {
+        "event": "stream_over", "total": 100, "missing": 84, "unsent": 80, "gaps": 2, "largest": 3,
+        "was_master": False, "map": "0" * 64,
+    }  # fmt: skip
+    verified = {"event": "verified", "ms": 9, "repaired_blocks": 84, "repaired_bytes": 1}
+    for streams, expected in ((1, (84, 3, 80)), (2, (4, 2, 3))):
+        recorder = Recorder(BoardResult("b"))
+        for event in [over] * streams:
+            recorder.take(event)
+        assert (recorder.result.lost_blocks, recorder.result.gaps) == (4, 2)
+        recorder.take(verified)
+        result = recorder.result
+        assert (result.lost_blocks, result.gaps, result.largest_gap_blocks) == expected
 
 
 class Seen(Exception):

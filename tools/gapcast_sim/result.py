@@ -48,6 +48,7 @@ class Recorder:
     phase: str = "off"
     _started_ms: int = 0
     _streams: int = 0
+    _unsent: int = 0
 
     def take(self, event: Event) -> None:
         """One event line of the board."""
@@ -91,7 +92,8 @@ class Recorder:
         self._on_blocks(event)
         result = self.result
         if self._streams == 0:
-            result.lost_blocks = event["missing"] - event.get("unsent", 0)
+            self._unsent = event.get("unsent", 0)
+            result.lost_blocks = event["missing"] - self._unsent
             result.gaps = event["gaps"]
             result.largest_gap_blocks = event["largest"]
         result.rejoins = self._streams
@@ -104,9 +106,17 @@ class Recorder:
         self.result.digest_ok = True
         self.result.repaired_blocks = event["repaired_blocks"]
         self.result.repaired_bytes = event["repaired_bytes"]
+        if self._streams == 1 and self._unsent:
+            self._count_tail(self.result)
         self.phase = "verified"
         self.missing_blocks = 0
         self.gap_map = "f" * len(self.gap_map)
+
+    def _count_tail(self, result: BoardResult) -> None:
+        """The server was there all the time, and sent it: this board alone went deaf."""
+        result.lost_blocks += self._unsent
+        result.gaps += 1
+        result.largest_gap_blocks = max(result.largest_gap_blocks, self._unsent)
 
     def _on_result(self, event: Event) -> None:
         self._heap(event)
