@@ -60,7 +60,7 @@ class FileContent:
         pieces = []
         left = self._stamp.size
         while left:
-            piece = os.read(self._descriptor, min(left, 1 << 20))
+            piece = os.read(self._descriptor, left)  # mostly all at once: nothing to join
             if not piece:
                 break
             pieces.append(piece)

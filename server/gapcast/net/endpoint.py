@@ -10,10 +10,11 @@ from gapcast.net.pump import Flow, Pump
 from gapcast.net.report import Report
 from gapcast.net.udp import MAX_DATAGRAM_BYTES, read_icmp
 from gapcast.protocol.events import Dropped, Event
+from gapcast.protocol.timing import FLOOR_S
 from gapcast.protocol.types import Address, Datagram, Machine
 
 DATAGRAMS_PER_CALLBACK = 16
-LOOKS = 8  # one takes about 1.5 microseconds
+WATCH_S = 80e-6  # a LAN's round trip and a client's work for one block
 _ICMP_PER_CALLBACK = 16
 
 
@@ -37,34 +38,36 @@ class Endpoint:
         self._pump = pump
         self._report = report
         self._on_closed = on_closed
-        self._flow = Flow(machine, self._send_data, self.settle)
+        self._flow = Flow(machine, self._send, self.settle)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._open = True
-        self._settling = False
         self.on_heard: Callable[[float], None] | None = None
+        pump.endpoints += 1
         loop.add_reader(sock.fileno(), self._on_readable)
 
     def settle(self) -> None:
         """After any call of the machine: send, report, wake the pump, arm the timer, or close."""
+        self._settle(self._loop.time())
+
+    def _settle(self, now: float) -> None:
         if not self._open:
             return
         self._drain()
         if not self.machine.closed:
-            self._settling = True
-            self._pump.ready(self._flow)
-            self._settling = False
+            self._pump.ready(self._flow, now)
         if self.machine.closed:
             self._drain()
             self.close()
-        else:
-            self._follow_deadline()
+        elif self._timer_at > now + FLOOR_S or not self.machine.lock_step:
+            self._follow_deadline()  # else the timer is early enough, see Machine.lock_step
 
     def close(self) -> None:
         """Give the TID up."""
         if not self._open:
             return
         self._open = False
+        self._pump.endpoints -= 1
         self._loop.remove_reader(self._sock.fileno())
         if self._timer is not None:
             self._timer.cancel()
@@ -90,19 +93,31 @@ class Endpoint:
         deadline = self.machine.deadline()
         if deadline is not None and deadline <= now:
             self.machine.on_time(now)
-        self.settle()
+        self._settle(now)
 
     def _on_readable(self) -> None:
         """Datagrams, at most DATAGRAMS_PER_CALLBACK: then the other sockets have their turn."""
         if not self._receive_one():
             self._read_errors()  # readable without a datagram: the error queue is not empty
             return
-        looks = LOOKS if self.machine.lock_step else 1
         for _ in range(DATAGRAMS_PER_CALLBACK - 1):
-            # The ACK of a lock-step client on the LAN comes within tens of microseconds: a few more looks
-            # at the socket are cheaper than a round of the event loop for every block.
-            if not any(self._receive_one() for _ in range(looks)):
+            if not self._receive_one() and not self._watch():
                 return
+
+    def _watch(self) -> bool:
+        """Look at the socket for WATCH_S, when all the server waits for is one client's ACK.
+
+        On a LAN it comes within tens of microseconds, and to sleep until then costs more. Other clients
+        need that time themselves, and DATA that the pacer holds back has no ACK. True: a datagram came.
+        """
+        if not self._open or self._pump.endpoints > 1 or self._flow.queued or not self.machine.lock_step:
+            return False
+        time = self._loop.time
+        until = time() + WATCH_S
+        while time() < until:
+            if self._receive_one():
+                return True
+        return False
 
     def _receive_one(self) -> bool:
         if not self._open:
@@ -115,7 +130,7 @@ class Endpoint:
         self.machine.receive(data, source, now)
         if self.on_heard is not None:
             self.on_heard(now)
-        self.settle()
+        self._settle(now)
         return True
 
     def _read_errors(self) -> None:
@@ -140,16 +155,11 @@ class Endpoint:
             elif isinstance(effect, Event):
                 self._report.event(effect)
 
-    def _send_data(self, datagram: Datagram) -> None:
-        self._send(datagram)
-        if not self._settling and self._open:
-            self._follow_deadline()
-
     def _send(self, datagram: Datagram) -> None:
         """One datagram; what the kernel does not take is lost like on the air, and repeated by a timer."""
         for _ in range(2):
             try:
-                self._sock.sendto(datagram.data, datagram.to)
+                self._sock.sendto(*datagram)
             except (BlockingIOError, InterruptedError):
                 self._report.event(Dropped("send_no_room"))
                 self._pump.pause()

@@ -21,7 +21,7 @@ class Flow:
     ) -> None:
         self.machine = machine
         self.send = send
-        self.settle = settle  # to be called when the machine had something to say instead of DATA
+        self.settle = settle  # to be called after DATA of a round: the deadline moved
         self.queued = False
         self.burst = 0  # DATA sent back to back
         self.burst_at = 0.0  # when the last of them left
@@ -36,19 +36,14 @@ class Pump:
         self._ready: deque[Flow] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
+        self.endpoints = 0  # how many share this pump
 
-    def ready(self, flow: Flow) -> None:
+    def ready(self, flow: Flow, now: float) -> None:
         """`flow` may have DATA now."""
-        now = self._loop.time()
-        if not flow.queued and flow.machine.wants_data(now):
-            if (
-                not self._ready
-                and not self._running
-                and not flow.machine.gentle
-                and self._pacer.may_send(now)
-            ):
+        if not flow.queued:
+            if not (self._ready or self._running or flow.machine.gentle) and self._pacer.may_send(now):
                 self._send_one(flow, now)  # the short way of a lone lock-step transfer
-            else:
+            elif flow.machine.wants_data(now):
                 flow.queued = True
                 self._ready.append(flow)
         if not self._ready or self._running:
@@ -103,6 +98,7 @@ class Pump:
                 continue
             resting = 0
             self._send_one(flow, now)
+            flow.settle()
         return self._loop.time()
 
     def _is_out_of_breath(self, flow: Flow, now: float) -> bool:
@@ -115,9 +111,7 @@ class Pump:
 
     def _send_one(self, flow: Flow, now: float) -> None:
         datagram = flow.machine.next_data(now)
-        if datagram is None:
-            self._loop.call_soon(flow.settle)
-        else:
+        if datagram is not None:
             flow.burst += 1
             flow.burst_at = now
             self._pacer.spend(len(datagram.data), now)

@@ -38,8 +38,10 @@ class Feed:
             return False
         return self._end_block_due or self._stream.wants_data()
 
-    def next_data(self, now: float) -> Datagram:
-        """The next DATA; only when wants_data(). Raises ContentChangedError."""
+    def next_data(self, now: float) -> Datagram | None:
+        """The next DATA, or None. Raises ContentChangedError."""
+        if not self.wants_data(now):
+            return None
         if self._end_block_due:
             self._end_block_due = False
             return Datagram(pack_data(self.blocks_stock, b""), self._group)

@@ -30,7 +30,6 @@ class Session:
     ) -> None:
         self.group = group
         self.gentle = False
-        self.lock_step = False
         self.closed = False
         self._gather_s = settings.gather_s
         self._opened_at = now
@@ -43,6 +42,10 @@ class Session:
         self._out: list[object] = [ev.SessionOpen(group[0], group[1], name, blksize, self._feed.blocks)]
 
     # ---- the shell's side ----
+
+    @property
+    def lock_step(self) -> bool:
+        return not self.gentle and len(self._roster) == 1
 
     def take(self) -> list[object]:
         out = self._out
@@ -61,7 +64,6 @@ class Session:
         self._roster.add(member)
         if plan.gap_aware:
             self.gentle = True
-            self.lock_step = False
         role = "master" if is_master else "listener"
         self._out.append(ev.MemberJoined(self.group[0], address[0], address[1], role, plan.gap_aware))
         if first and plan.gap_aware:
@@ -96,7 +98,7 @@ class Session:
         return not self.closed and self._feed.wants_data(now)
 
     def next_data(self, now: float) -> Datagram | None:
-        if not self.wants_data(now):
+        if self.closed:
             return None
         try:
             return self._feed.next_data(now)
@@ -119,7 +121,7 @@ class Session:
         member = self._roster.get(source)
         try:
             if member is None:
-                self._reject(data, source)
+                self._out += answer_stranger(data, source, self._roster.was_here(source))
             elif data[:2] == b"\x00\x05":
                 code, text = parse_error(data)
                 self._retire(member, "error", now, f"{code} {text}")
@@ -129,13 +131,6 @@ class Session:
                 self._on_ack(member, number, now)
         except PeerError as error:
             self._out.append(ev.Dropped(error.reason))
-
-    def _reject(self, data: bytes, source: Address) -> None:
-        """The last words of one who left get nothing, a stranger gets ERROR 5."""
-        if self._roster.was_here(source):
-            self._out.append(ev.Dropped("late"))
-        else:
-            self._out += answer_stranger(data, source)
 
     def _on_ack(self, member: Member, number: int, now: float) -> None:
         if number > member.total:
@@ -162,7 +157,6 @@ class Session:
         if self._stream.datagrams or member.was_master:
             self._out.append(ev.Handover(self.group[0], *member.address, number))
         member.was_master = True
-        self.lock_step = not self.gentle
         self._stream.seat(number, member.plan.windowsize, member.total, now)
         if number == member.total:
             self._on_master_at_end(member, now)
@@ -264,9 +258,7 @@ class Session:
 
     def _next_master(self, now: float) -> None:
         """Offer mastership to the next client in order; without one, the silent ones are given up."""
-        if self.closed:
-            return
-        if self._mastery.nominate_next(now):
+        if self.closed or self._mastery.nominate_next(now):
             return
         for silent in self._roster:
             if self._mastery.given_up(silent):

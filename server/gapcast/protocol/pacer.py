@@ -34,6 +34,8 @@ class Pacer:
 
     def spend(self, payload_bytes: int, now: float) -> None:
         """A datagram of `payload_bytes` left."""
+        if self._seconds_per_byte == 0.0:
+            return
         seconds = (payload_bytes + HEADERS_BYTES) * self._seconds_per_byte
         earliest = now - (BURST_DATAGRAMS - 1) * seconds
         self._next_s = max(self._next_s, earliest) + seconds

@@ -7,9 +7,8 @@ it misses stays a hole in its gap list: there is no go-back for the whole group.
 
 from __future__ import annotations
 
-from gapcast.protocol.timing import RoundTrip, SendTimes
+from gapcast.protocol.timing import FLOOR_S, RoundTrip, SendTimes
 
-FLOOR_S = 0.02  # least time before a probe, as in unicast.py
 DEAD_S = 0.4  # silence of a master that counts as death while others wait
 DEAD_SLOW_S = 0.8  # the same on a path with a long round trip
 
@@ -25,6 +24,7 @@ class Stream:
         self._progress_at = 0.0  # when an ACK moved the position, or a block was sent for the first time
         self._position = 0  # the master's latest request is for the block after this one
         self._next = 1
+        self._last = 0  # the master's window ends with this block
         self._latest = 0
         self._window = 1
         self._total = 0
@@ -48,6 +48,7 @@ class Stream:
         self._next = request + 1
         self._window = window
         self._total = total
+        self._last = min(request + window, total)
         self._heard(now)
         self._progress_at = now
 
@@ -75,16 +76,16 @@ class Stream:
         if sent_at >= self._seated_at:
             self._trip.sample(now - sent_at)
         self._position = number
-        self._next = max(self._next, number + 1)
+        self._last = min(number + self._window, self._total)
+        if self._next <= number:
+            self._next = number + 1
         self._heard(now)
         self._progress_at = now
         return True
 
     def wants_data(self) -> bool:
         """Whether the master's window has room, or a probe is due."""
-        if not self._seated:
-            return False
-        return self._probing or self._next <= min(self._position + self._window, self._total)
+        return self._seated and (self._probing or self._next <= self._last)
 
     def next_block(self, now: float) -> int:
         """The number of the block that is sent now; call it only when wants_data()."""
@@ -98,7 +99,8 @@ class Stream:
             self._latest = number
             self._progress_at = now
         self._times.sent(number, now)
-        self.top = max(self.top, number)
+        if self.top < number:
+            self.top = number
         self.datagrams += 1
         if not self.wants_data():
             if self.waiting_since is None:
@@ -127,5 +129,8 @@ class Stream:
     def _heard(self, now: float) -> None:
         self.probes = 0
         self._probing = False
-        self.waiting_since = None if self.wants_data() else now
-        self._due = now + self._trip.timeout()
+        if self._next <= self._last:
+            self.waiting_since = None  # nothing is overdue before the next DATA
+        else:
+            self.waiting_since = now
+            self._due = now + self._trip.timeout()

@@ -7,6 +7,7 @@ TFTP collapse. Our timers follow the measured round trip instead.
 from __future__ import annotations
 
 INITIAL_S = 0.25  # before the first measurement
+FLOOR_S = 0.02  # least timeout on a LAN; one lost packet must not cost more
 _RING = 256  # blocks; more than two windows of 64
 CEILING_S = 1.0  # back-off stops here: sub-second recovery is the point
 
@@ -40,6 +41,8 @@ class RoundTrip:
 
     def timeout(self, tries: int = 0) -> float:
         """Seconds to wait after `tries` timeouts in a row: doubled each time, up to CEILING_S."""
+        if tries == 0:
+            return self._timeout_s
         return min(self._timeout_s * float(1 << min(tries, 8)), CEILING_S)
 
 

@@ -6,16 +6,14 @@ A machine owns one TID (RFC 1350 section 4). The shell feeds it datagrams and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Address = tuple[str, int]  # IPv4 address and UDP port
 
 HEADERS_BYTES = 42  # Ethernet, IPv4 and UDP: what a datagram costs on the air besides its payload
 
 
-@dataclass(frozen=True, slots=True)
-class Datagram:
+class Datagram(NamedTuple):
     """One UDP payload for one address (which may be a group)."""
 
     data: bytes
@@ -41,8 +39,11 @@ class Machine(Protocol):
     """One TID. Every method may append effects, which the shell drains with take()."""
 
     gentle: bool  # a board hears it: never more than four DATA back to back
-    lock_step: bool  # one DATA, one ACK
     closed: bool
+
+    @property
+    def lock_step(self) -> bool:
+        """One client, one DATA, one ACK. What is called now moves the deadline at least FLOOR_S from now."""
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
         """A datagram arrived at this TID."""

@@ -9,12 +9,11 @@ from gapcast.protocol.blocks import VirtualFile, WholeFile
 from gapcast.protocol.events import Dropped, TransferDone, TransferOpen
 from gapcast.protocol.foreign import answer_stranger
 from gapcast.protocol.negotiate import UnicastPlan
-from gapcast.protocol.timing import RoundTrip, SendTimes
+from gapcast.protocol.timing import FLOOR_S, RoundTrip, SendTimes
 from gapcast.protocol.types import Address, Content, ContentChangedError, Datagram
 from gapcast_core.errors import PeerError
 from gapcast_core.wire import pack_data, pack_error, parse_ack, parse_error
 
-FLOOR_S = 0.02  # RTO on a LAN; one lost packet must not cost more
 FLOOR_REPAIR_S = 0.06  # a board's flash erase stops it for 45 ms and more; do not fill its queue meanwhile
 GIVE_UP_S = 10.0
 UNVERIFIED_TRIES = 4  # a forged RRQ causes at most 1 + 4 datagrams: the peer has not answered yet
