@@ -14,7 +14,7 @@ from boot_world import CHIP, MiniServer, World, files_of, make_container
 from test_transfer import fetch, some
 
 from gapcast.image.sample import build_sample
-from gapcast_core import wire
+from gapcast_core import receiver, wire
 
 STALL_MS = 1200
 LONGEST_S = 10  # far below for ever, far above a busy machine's stall
@@ -114,12 +114,14 @@ def test_an_image_of_another_size_than_its_header_says_is_not_taken(world: World
     assert "wrong_size" in told.detail
 
 
-def test_a_board_that_hears_no_multicast_repairs_by_unicast(world: World) -> None:
+def test_a_board_that_hears_no_multicast_repairs_by_unicast(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Access points that isolate clients, snooping switches without a querier: the update still comes."""
     data = some(20480)
     server = MiniServer({"file": data})
     server.first = lambda request: [wire.pack_oack(MULTICAST)] if b"multicast" in request else None
-    world.modules["gapcast_boot.transfer"].receiver.FIRST_DATA_MS = 300
+    monkeypatch.setattr(receiver, "FIRST_DATA_MS", 300)
     with server.running():
         assert fetch(world, server, stall_ms=20000)[0] == data
     assert server.requests[-1][1] == "1-20"
