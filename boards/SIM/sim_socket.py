@@ -28,6 +28,7 @@ _STEP_MS = 100
 _FOREVER_MS = 1 << 29
 # What Linux charges a queue for one datagram of some 1 KiB; setsockopt doubles its argument.
 _SKB_BYTES = 2304
+_HOST_QUEUE = 1024  # Linux gives what net.core.rmem_max allows, some 180 datagrams by default
 
 
 def getaddrinfo(host, port):
@@ -60,7 +61,7 @@ class socket:
             raise OSError(errno.EINVAL, "only UDP")
         self._sock = _host.socket(AF_INET, SOCK_DGRAM)
         self._sock.setblocking(False)
-        queue = sim_world.settings["rx_queue"]
+        queue = sim_world.settings["rx_queue"] or _HOST_QUEUE
         self._sock.setsockopt(SOL_SOCKET, _SO_RCVBUF, queue * _SKB_BYTES // 2)
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)

@@ -10,7 +10,7 @@ DEFAULTS = {
     "ip": "127.0.0.1",
     "loss_1000": 0,  # independent loss of multicast datagrams, in 1/1000
     "seed": 1,
-    "rx_queue": 6,  # datagrams an ESP32 socket queues (CONFIG_LWIP_UDP_RECVMBOX_SIZE)
+    "rx_queue": 6,  # datagrams an ESP32 socket queues (CONFIG_LWIP_UDP_RECVMBOX_SIZE); 0: as the PC
     "flash_timing": False,  # sleep as long as a NOR flash of the W25Q class would take
     "slot_bytes": 0x1800000,
     "mac": "02:00:00:00:00:01",

@@ -16,7 +16,8 @@ from gapcast.image.files import parse_size
 
 STOCK_RX_QUEUE = 6  # ESP-IDF's CONFIG_LWIP_UDP_RECVMBOX_SIZE
 MAX_RX_QUEUE = 64  # what ESP-IDF can be built with
-RX_QUEUE_HELP = "Datagrams a board's socket queues, 1 to 64.  [default: 6 with --flash-timing, else 64]"
+HOST_RX_QUEUE = 0  # as many as this PC takes (boards/SIM/sim_socket.py)
+RX_QUEUE_HELP = "Datagrams a board's socket queues, 1 to 64.  [default: 6 with --flash-timing, else the PC's]"
 # The smallest heap with which boards take a 1.5 MiB image at 10 % loss, by trial in steps of 4 KiB with
 # MicroPython 1.25 for i386: below 92k not even the imports fit, at 104k a buffer of 2 KiB found no room in
 # one piece. The simulated hardware is in that heap too, so it says nothing about what an ESP32 needs.
@@ -95,7 +96,7 @@ class BoardOptions:
         queue would only measure how busy this PC is: the default is then the longest that ESP-IDF offers.
         """
         if self.rx_queue is None:
-            return STOCK_RX_QUEUE if self.flash_timing else MAX_RX_QUEUE
+            return STOCK_RX_QUEUE if self.flash_timing else HOST_RX_QUEUE
         return self.rx_queue
 
 
