@@ -103,9 +103,6 @@ def test_ranges_come_back(edges: list[int], room: int) -> None:
     text, count = options.format_ranges(pairs, room)
     assert len(text) <= room
     assert options.parse_ranges(text, 65535) == pairs[:count]
-    real = [first + i for first, length in pairs[:4] for i in range(min(length, 50))]
-    virtual = [(first, min(length, 50)) for first, length in pairs[:4]]
-    assert [options.virtual_to_real(virtual, n + 1) for n in range(options.count_blocks(virtual))] == real
 
 
 @given(st.integers(224, 239), st.tuples(*[st.integers(0, 255)] * 3), st.integers(1, 65535), st.booleans())

@@ -305,9 +305,10 @@ class Repair(Reader):
     def receive(self, data: bytes, source: Address) -> None:
         was_done = self.done
         super().receive(data, source)
+        real = [first + i for first, length in self.gaps for i in range(length)]
         for number, payload in self.blocks.items():
             if number <= self.count:
-                self.board.blocks[options.virtual_to_real(self.gaps, number)] = payload
+                self.board.blocks[real[number - 1]] = payload
         if self.last >= self.count and not self.done:
             self.done = True
             self.ack(self.count + 1 if len(data) == 1028 else self.last)

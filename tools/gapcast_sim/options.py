@@ -93,7 +93,7 @@ class BoardOptions:
         """The queue of a board's sockets.
 
         Six is a stock ESP32's. Without flash timing nothing on a simulated board ever stalls, so a short
-        queue would only measure how busy this PC is: the default is then the longest that ESP-IDF offers.
+        queue would only measure how busy this PC is: the default is then all that the PC takes.
         """
         if self.rx_queue is None:
             return STOCK_RX_QUEUE if self.flash_timing else HOST_RX_QUEUE

@@ -115,20 +115,6 @@ def format_ranges(ranges, max_bytes):
     return text, count
 
 
-def virtual_to_real(ranges, number):
-    """The real block behind block `number` (1-based) of the virtual file of `ranges`.
-
-    Raises UsageError when the virtual file is shorter.
-    """
-    left = number - 1
-    if left >= 0:
-        for first, length in ranges:
-            if left < length:
-                return first + left
-            left -= length
-    raise UsageError("virtual block %d" % number)
-
-
 def count_blocks(ranges):
     """How many blocks the (first, length) pairs hold together."""
     total = 0

@@ -4,6 +4,7 @@ RFC 1350, 2347, 2348, 7440, and `ranges` (PROTOCOL.md section 4). Pure, like rec
 caller reads a frame, asks `accept`, stores the block if it is still missing, then `advance`.
 """
 
+from . import options as opt
 from . import wire
 from .errors import UsageError
 
@@ -40,9 +41,7 @@ class Reader:
         if offer.ranges is not None:
             if not offer.ranges:
                 raise UsageError("a repair of no ranges")
-            self._count = 0
-            for _first, length in offer.ranges:
-                self._count += length
+            self._count = opt.count_blocks(offer.ranges)
 
     def quiet_ms(self, now_ms):
         """How long nothing has come."""
