@@ -14,7 +14,8 @@ from gapcast.protocol.timing import FLOOR_S
 from gapcast.protocol.types import Address, Datagram, Machine
 
 DATAGRAMS_PER_CALLBACK = 16
-WATCH_S = 80e-6  # a LAN's round trip and a client's work for one block
+WATCH_S = 20e-6  # for a quick ACK
+WATCH_LONE_S = 80e-6  # a LAN's round trip and a client's work for one block
 _ICMP_PER_CALLBACK = 16
 
 
@@ -59,8 +60,8 @@ class Endpoint:
         if self.machine.closed:
             self._drain()
             self.close()
-        elif self._timer_at > now + FLOOR_S or not self.machine.lock_step:
-            self._follow_deadline()  # else the timer is early enough, see Machine.lock_step
+        elif self._timer_at > now + FLOOR_S or not self.machine.lone:
+            self._follow_deadline()  # else the timer is early enough, see Machine.lone
 
     def close(self) -> None:
         """Give the TID up."""
@@ -105,15 +106,16 @@ class Endpoint:
                 return
 
     def _watch(self) -> bool:
-        """Look at the socket for WATCH_S, when all the server waits for is one client's ACK.
+        """Look for the ACK of a lock-step client before the event loop sleeps. True: a datagram came.
 
-        On a LAN it comes within tens of microseconds, and to sleep until then costs more. Other clients
-        need that time themselves, and DATA that the pacer holds back has no ACK. True: a datagram came.
+        On a LAN it comes within tens of microseconds, and to sleep until then costs more. When others are
+        served the look is short: the time is theirs. DATA that the pacer holds back has no ACK.
         """
-        if not self._open or self._pump.endpoints > 1 or self._flow.queued or not self.machine.lock_step:
+        if not self._open or self._flow.queued or not self.machine.lock_step:
             return False
+        is_lone = self.machine.lone and self._pump.endpoints == 1
         time = self._loop.time
-        until = time() + WATCH_S
+        until = time() + (WATCH_LONE_S if is_lone else WATCH_S)
         while time() < until:
             if self._receive_one():
                 return True

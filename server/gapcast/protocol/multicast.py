@@ -30,6 +30,7 @@ class Session:
     ) -> None:
         self.group = group
         self.gentle = False
+        self.lock_step = True
         self.closed = False
         self._gather_s = settings.gather_s
         self._opened_at = now
@@ -44,8 +45,8 @@ class Session:
     # ---- the shell's side ----
 
     @property
-    def lock_step(self) -> bool:
-        return not self.gentle and len(self._roster) == 1
+    def lone(self) -> bool:
+        return self.lock_step and len(self._roster) == 1
 
     def take(self) -> list[object]:
         out = self._out
@@ -64,6 +65,7 @@ class Session:
         self._roster.add(member)
         if plan.gap_aware:
             self.gentle = True
+            self.lock_step = False
         role = "master" if is_master else "listener"
         self._out.append(ev.MemberJoined(self.group[0], address[0], address[1], role, plan.gap_aware))
         if first and plan.gap_aware:

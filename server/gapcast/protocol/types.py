@@ -39,11 +39,12 @@ class Machine(Protocol):
     """One TID. Every method may append effects, which the shell drains with take()."""
 
     gentle: bool  # a board hears it: never more than four DATA back to back
+    lock_step: bool  # one DATA, one ACK
     closed: bool
 
     @property
-    def lock_step(self) -> bool:
-        """One client, one DATA, one ACK. What is called now moves the deadline at least FLOOR_S from now."""
+    def lone(self) -> bool:
+        """Lock-step with one client. What is called now moves the deadline at least FLOOR_S from now."""
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
         """A datagram arrived at this TID."""

@@ -78,6 +78,10 @@ class Transfer:
 
     # ---- the shell's side ----
 
+    @property
+    def lone(self) -> bool:
+        return self.lock_step
+
     def take(self) -> list[object]:
         out = self._out
         self._out = []
