@@ -82,3 +82,21 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert file.read_bytes() == b"abc"
     with pytest.raises(OperatorError, match="cannot write"):
         write_atomically(tmp_path / "missing" / "f", [b""])
+
+
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "below" / "target"
+    os.mkfifo(pipe)
+    target.parent.mkdir()
+    (tmp_path / "to-pipe").symlink_to(pipe)
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("pipe", "to-pipe", "below", "loop"):
+        with pytest.raises(OperatorError, match=f"{name}.*(a pipe|directory|symbolic links)"):
+            write_atomically(tmp_path / name, [b"x"])
+    assert pipe.is_fifo()
+    link.symlink_to("below/target")
+    for data in (b"new", b"again"):  # at first the link leads nowhere
+        write_atomically(link, [data])
+        assert link.is_symlink()
+        assert target.read_bytes() == data
+    assert os.listdir(target.parent) == ["target"]

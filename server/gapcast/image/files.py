@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,24 +37,27 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` at the end of the block, whole and on disk, or not at all.
 
-    A reader, or a power cut, finds the old file or the new one and nothing between.
+    A reader, or a power cut, finds the old file or the new one and nothing between. A symbolic link stays,
+    and its target is replaced.
 
     Raises:
-        OperatorError: The directory is missing or cannot be written; also for an OSError in the block.
+        OperatorError: The directory is missing or cannot be written, or `path` is a directory, a device or
+            the like; also for an OSError in the block.
     """
-    # Not tempfile: its files are 0600, which would hide an image from a server of another user.
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
+        target = _replaceable(path)
+        # Not tempfile: its files are 0600, which would hide an image from a server of another user.
+        temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
         try:
             with temporary.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_directory(path.parent)
+        _sync_directory(target.parent)
     except OSError as error:
         raise OperatorError(f"cannot write {path}: {error.strerror}") from error
 
@@ -80,6 +84,24 @@ def parse_size(text: str) -> int:
     if not (number.isascii() and number.isdigit()) or len(number) > 12:
         raise OperatorError(f"{text!r} is not a size", "bytes, or with k or M: 4096, 64k, 2M")
     return int(number) * _UNITS[unit]
+
+
+def _replaceable(path: Path) -> Path:
+    """What `path` names, links followed: a regular file, or nothing yet.
+
+    Raises:
+        OperatorError: It is anything else, which a rename would destroy.
+        OSError: It cannot be looked at.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return path.resolve()
+    if stat.S_ISDIR(mode):
+        raise OperatorError(f"{path} is a directory", "give the name of a file in it")
+    if not stat.S_ISREG(mode):
+        raise OperatorError(f"{path} is a device, a pipe or a socket", "give the name of a file")
+    return path.resolve()
 
 
 def _sync_directory(directory: Path) -> None:
