@@ -75,7 +75,7 @@ def _update(config, progress, hold, link):
         hold()
     progress.started()
     raw, name = _fetch_header(config, server, local_ip, clock, progress)
-    _confirm(progress)
+    _confirm()
     if raw is None:
         return "up_to_date", "the server has no image for this board"
     header = container.parse_header(raw)
@@ -123,15 +123,15 @@ def _already_running(header):
     return flash.holds_table(running, header, bytearray(flash.STEP_BYTES))
 
 
-def _confirm(progress):
+def _confirm():
     """This firmware reached network and server, so it can be updated again: keep it.
 
     Before anything is erased: the other slot is the fallback of an image that is not confirmed.
     """
     try:
         esp32.Partition.mark_app_valid_cancel_rollback()
-    except OSError as exc:  # no otadata, or a boot loader without rollback: nothing to confirm
-        progress.note("not confirmed: %s" % exc)
+    except OSError:  # no otadata yet, or a boot loader without rollback: nothing to confirm
+        pass
 
 
 def _other_slot():
