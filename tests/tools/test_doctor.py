@@ -156,6 +156,24 @@ def test_the_report_for_people(root: Path, capsys: pytest.CaptureFixture[str]) -
     assert "--name FILE" in lines[2]
 
 
+@pytest.mark.parametrize("name", ["n" * 600, "bad\udcff", "nul\0"])
+def test_a_name_that_cannot_be_asked_for(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "127.0.0.1", "--json", "--name", name]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("gapcast: ")
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["h" * 70, "a..b", "h\udcff"])
+def test_a_host_that_is_no_name(host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["doctor", host], ["get", f"tftp://{host}/f", "-o", str(tmp_path / "never")]):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("gapcast: no IPv4 address for ")
+        assert error.count("\n") == 1
+
+
 def test_places() -> None:
     assert parse_place("host") == ("host", 69)
     assert parse_place("10.0.0.1:6969") == ("10.0.0.1", 6969)

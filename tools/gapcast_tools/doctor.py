@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import secrets
-import socket
 from collections.abc import Iterator
 
 import click
@@ -14,8 +13,8 @@ from gapcast.errors import OperatorError
 from gapcast_tools import doctor_host as host_side
 from gapcast_tools import doctor_judge as judge
 from gapcast_tools.doctor_judge import FAIL, OK, SKIP, WARN, Finding
-from gapcast_tools.doctor_probe import visit_group, visit_unicast
-from gapcast_tools.get import DEFAULT_PORT, Source, TransferFailed, fetch
+from gapcast_tools.doctor_probe import check_name, visit_group, visit_unicast
+from gapcast_tools.get import DEFAULT_PORT, Source, TransferFailed, fetch, resolve
 
 _COLORS = {OK: "green", WARN: "yellow", FAIL: "red", SKIP: "blue"}
 
@@ -28,10 +27,9 @@ _COLORS = {OK: "green", WARN: "yellow", FAIL: "red", SKIP: "blue"}
 def doctor(ctx: click.Context, server: str, name: str | None, as_json: bool) -> None:
     """Check a server, the way to it, and this machine's multicast; exit code 1 when something fails."""
     host, port = parse_place(server)
-    try:
-        address = socket.gethostbyname(host)
-    except OSError as error:
-        raise OperatorError(f"no IPv4 address for {host}", "check the name, or give an address") from error
+    if name is not None:
+        check_name(name)
+    address = resolve(host)
     findings = []
     for finding in examine(address, port, name):
         findings.append(finding)

@@ -7,8 +7,9 @@ import struct
 import time
 from types import TracebackType
 
+from gapcast.errors import OperatorError
 from gapcast_core import wire
-from gapcast_core.errors import PeerError
+from gapcast_core.errors import PeerError, UsageError
 from gapcast_core.options import parse_multicast
 from gapcast_tools.doctor_judge import FULL_BLKSIZE_BYTES, GroupTest, Reply
 
@@ -20,6 +21,19 @@ FEW_BLOCKS = 8
 # Not the 1024 of boards: a session of our own, so that no board gets a master that leaves at once.
 GROUP_BLKSIZE_BYTES = 1000
 _MAX_DATAGRAM_BYTES = 65536
+_UNICAST_OPTIONS = [
+    ("blksize", str(FULL_BLKSIZE_BYTES)),
+    ("tsize", "0"),
+    ("timeout", "1"),
+    ("windowsize", "8"),
+]
+_GROUP_OPTIONS = [
+    ("multicast", ""),
+    ("ranges", ""),
+    ("blksize", str(GROUP_BLKSIZE_BYTES)),
+    ("tsize", "0"),
+    ("windowsize", str(FEW_BLOCKS)),
+]
 
 
 class Visit:
@@ -74,11 +88,25 @@ class Visit:
         return None
 
 
+def check_name(name: str) -> None:
+    """See whether a request for this name can be sent.
+
+    Raises:
+        OperatorError: It is too long, or not UTF-8.
+    """
+    try:
+        for options in (_UNICAST_OPTIONS, _GROUP_OPTIONS):
+            wire.pack_request(wire.OP_RRQ, name, options)
+    except UnicodeError as error:
+        raise OperatorError(f"the name {name!r} is not UTF-8", "give the file another name") from error
+    except UsageError as error:
+        raise OperatorError(f"cannot ask for that name: {error}", "give the file a shorter name") from error
+
+
 def visit_unicast(host: str, port: int, name: str) -> Reply:
     """Ask with every option but multicast, and take the first DATA."""
-    wanted = [("blksize", str(FULL_BLKSIZE_BYTES)), ("tsize", "0"), ("timeout", "1"), ("windowsize", "8")]
     with Visit(host, port) as visit:
-        reply = visit.ask(name, wanted)
+        reply = visit.ask(name, _UNICAST_OPTIONS)
         if reply.kind != "oack":
             return reply
         longest = None
@@ -93,9 +121,8 @@ def visit_unicast(host: str, port: int, name: str) -> Reply:
 
 def visit_group(host: str, port: int, name: str, local: str) -> tuple[Reply, GroupTest | None]:
     """Ask for a file's multicast session, join its group at our address `local`, and hear some blocks."""
-    wanted = [("multicast", ""), ("ranges", ""), ("blksize", str(GROUP_BLKSIZE_BYTES)), ("tsize", "0")]
     with Visit(host, port) as visit:
-        reply = visit.ask(name, [*wanted, ("windowsize", str(FEW_BLOCKS))])
+        reply = visit.ask(name, _GROUP_OPTIONS)
         if reply.kind != "oack" or "multicast" not in reply.options:
             return reply, None
         try:

@@ -121,6 +121,19 @@ def parse_url(text: str) -> Source:
     return Source(parts.hostname, port, name)
 
 
+def resolve(host: str) -> str:
+    """The IPv4 address of a host.
+
+    Raises:
+        TransferFailed: It has none (`no_host`).
+    """
+    try:
+        return socket.gethostbyname(host)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of more than 63 characters, say
+        message = f"no IPv4 address for {host.encode(errors='backslashreplace').decode()}"
+        raise TransferFailed("no_host", message, "check the name, or give an address") from error
+
+
 def fetch(
     source: Source,
     output: BinaryIO,
@@ -139,8 +152,8 @@ def fetch(
         TransferFailed: See its reasons.
     """
     transfer = Transfer(output, progress)
+    address = resolve(source.host)  # tftpy would leak its socket when this fails
     try:
-        address = socket.gethostbyname(source.host)  # tftpy would leak its socket when this fails
         client = tftpy.TftpClient(address, source.port, {"blksize": blksize, "tsize": 0}, flock=False)
         client.download(source.name, transfer, transfer.note, timeout=TIMEOUT_S, retries=TRIES)
     except (tftpy.TftpException, OSError, ValueError, TypeError, struct.error) as error:
@@ -155,10 +168,6 @@ def fetch(
 def _failure(source: Source, transfer: Transfer, error: Exception) -> TransferFailed:
     """What went wrong, for people, and what to do next."""
     place = f"{source.host}:{source.port}"
-    if isinstance(error, socket.gaierror):
-        return TransferFailed(
-            "no_host", f"no IPv4 address for {source.host}", "check the name, or give an address"
-        )
     if isinstance(error, OSError):
         return TransferFailed(
             "no_network", f"cannot reach {place}: {error.strerror or error}", "check the network"
