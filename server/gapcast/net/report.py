@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import TextIO
 
+from gapcast.net.output import Output
 from gapcast.protocol import events
 from gapcast.protocol.types import HEADERS_BYTES
 
@@ -40,7 +41,7 @@ class Report:
         self.air = Air()
         self.drops: Counter[str] = Counter()
         self._as_json = as_json
-        self._out = out or sys.stdout
+        self._output = Output(out or sys.stdout)
         self._air_told = 0
         self._drops_told: Counter[str] = Counter()
         self._started_at = time.monotonic()
@@ -60,13 +61,12 @@ class Report:
             text = json.dumps({"event": kind, "t": t, **fields})
         else:
             text = f"{time.strftime('%H:%M:%S')} {human(kind, fields)}"
-        try:
-            print(text, file=self._out, flush=True)
-        except BrokenPipeError:
-            self._out = open("/dev/null", "w")  # noqa: SIM115  the reader left; serving goes on
+        self._output.line(text)
 
     def tick(self) -> None:
         """About five times a second: the counters that changed. All are totals since the start."""
+        if self._output.lost:
+            self.drops["output_lost"] = self._output.lost
         if not self._as_json:
             return
         if self.air.datagrams != self._air_told:
@@ -80,6 +80,7 @@ class Report:
         """The last line."""
         self.tick()
         self.line("stopped", {"air_bytes": self._air_bytes(), "drops": dict(self.drops)})
+        self._output.close()
 
     def _air_bytes(self) -> dict[str, object]:
         return {"multicast": self.air.multicast, "unicast": self.air.unicast}
