@@ -25,6 +25,7 @@ from gapcast_tools import upy_compile, upy_fetch
 
 OLDEST = (1, 22, 0)
 PROBE_SECONDS = 10
+EXIT_INTERRUPTED = 130  # what a shell reports for SIGINT
 PROBE = "import sys; i=sys.implementation; print(i.name, *i.version[:3], getattr(i, '_mpy', 0))"
 # e_machine of an ELF file -> the name of the architecture
 ELF_MACHINES = {3: "i386", 21: "ppc64le", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
@@ -72,7 +73,7 @@ def search(fetch: bool, progress: Callable[[str], None]) -> tuple[Micropython | 
     chosen = os.environ.get("MICROPYTHON")
     if chosen:  # an explicit choice: used or refused, never passed over in silence
         try:
-            return probe(shlex.split(chosen), "$MICROPYTHON"), []
+            return probe(_words(chosen), "$MICROPYTHON"), []
         except Unusable as error:
             return None, [f"$MICROPYTHON: {error}"]
     reasons: list[str] = []
@@ -96,6 +97,16 @@ def search(fetch: bool, progress: Callable[[str], None]) -> tuple[Micropython | 
         except Unusable as error:
             reasons.append(f"{arch}: {error}")
     return None, reasons
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise Unusable(f"{command!r} is no command line: {error}") from None
+    if not words:
+        raise Unusable("it is blank: unset it, or give a command line")
+    return words
 
 
 def probe(argv: Sequence[str], origin: str) -> Micropython:
@@ -144,16 +155,23 @@ def _probe_cached(root: Path) -> Micropython:
 def _fetch(arch: str, progress: Callable[[str], None]) -> Micropython:
     """Fetch one architecture; one that turns out not to run here is thrown away again."""
     root = _cached(arch)
-    if root.is_dir():
-        raise Unusable(f"{root} is there, but does not run: remove it to fetch it again")
+    if root.is_dir():  # perhaps another process fetched it since we looked
+        try:
+            return _probe_cached(root)
+        except Unusable:
+            message = f"{root} is there, but does not run: remove it to fetch it again"
+            raise Unusable(message) from None
     try:
-        upy_fetch.fetch(root, arch, progress)
+        ours = upy_fetch.fetch(root, arch, progress)
     except (upy_fetch.FetchError, OSError) as error:
+        if root.is_dir():  # another process had more luck
+            return _probe_cached(root)
         raise Unusable(str(error)) from None
     try:
         return _probe_cached(root)
     except Unusable:
-        shutil.rmtree(root, ignore_errors=True)
+        if ours:
+            shutil.rmtree(root, ignore_errors=True)
         raise
 
 
@@ -178,7 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print version, architecture and origin too")
     parser.add_argument("--no-fetch", action="store_true", help="only look for one that is here already")
     options = parser.parse_args(arguments)
-    found = find_micropython(not options.no_fetch, lambda text: print(text, file=sys.stderr))
+    try:
+        found = find_micropython(not options.no_fetch, lambda text: print(text, file=sys.stderr))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     if found is None:
         return 1
     print(json.dumps(dataclasses.asdict(found)) if options.json else shlex.join(found.argv))

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 UPDATE_SECONDS = 180  # the package lists of one architecture are some 10 MB
 DOWNLOAD_SECONDS = 180  # ten packages, 3 MB
 UNPACK_SECONDS = 60
+LEFTOVER_SECONDS = 3600  # a working folder this old belongs to a fetch that was killed
 
 # What dpkg calls the architectures that Python names otherwise.
 DPKG_ARCH = {
@@ -65,13 +67,17 @@ class Source:
         return "\n".join(lines) + "\n"
 
 
-def fetch(destination: Path, arch: str, progress: Progress) -> None:
-    """Put MicroPython for the dpkg architecture `arch` into `destination`, whole or not at all."""
+def fetch(destination: Path, arch: str, progress: Progress) -> bool:
+    """Put MicroPython for the dpkg architecture `arch` into `destination`, whole or not at all.
+
+    False: another process was faster, and `destination` is what that one made.
+    """
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
             raise FetchError(f"{program} is missing: only Debian, Ubuntu and their like can be fetched from")
     stanza = _stanza(_os_release(), list(machine_sources()))
     destination.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(destination.parent)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=destination.parent) as name:
         work = Path(name)
         root = work / "root"
@@ -81,8 +87,20 @@ def fetch(destination: Path, arch: str, progress: Progress) -> None:
         try:
             root.rename(destination)
         except OSError:
-            if not destination.is_dir():  # else another process was faster: take what it made
+            if not destination.is_dir():
                 raise
+            return False
+    return True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.glob(".fetch-*"):
+        try:
+            old = time.time() - path.lstat().st_mtime > LEFTOVER_SECONDS
+        except OSError:  # its owner was faster
+            continue
+        if old:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def command(root: Path) -> tuple[str, ...]:
@@ -199,9 +217,13 @@ def parse_list(text: str) -> Iterator[Source]:
     """Entries of the one-line form: deb [option=value ...] uri suite component..."""
     for line in text.splitlines():
         found = re.match(r"\s*deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)", line)
-        if found is None:
+        if found is None or found["uri"].startswith("cdrom:"):
             continue
-        options = dict(o.split("=", 1) for o in shlex.split(found["options"] or "") if "=" in o)
+        try:
+            words = shlex.split(found["options"] or "")
+        except ValueError:  # a stray quote: apt takes no such entry either
+            continue
+        options = dict(word.split("=", 1) for word in words if "=" in word)
         signed_by = options.get("signed-by", "").replace(",", " ")
         yield Source(found["uri"], (found["suite"],), signed_by, options.get("trusted", ""))
 
@@ -216,6 +238,6 @@ def parse_deb822(text: str) -> Iterator[Source]:
         }
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
             continue
-        for uri in fields.get("uris", "").split():
+        for uri in re.sub(r"cdrom:(\[[^]]*\])?\S*", "", fields.get("uris", "")).split():
             suites = tuple(fields.get("suites", "").split())
             yield Source(uri, suites, fields.get("signed-by", ""), fields.get("trusted", ""))
