@@ -73,12 +73,11 @@ class Turns:
             self.heard(member, now)
 
     def renew(self, member: Member, now: float) -> None:
-        """It sent its RRQ again: it did not get the invitation, or forgot it."""
+        """It sent its RRQ again: it did not get the invitation, or forgot it. The limits go on counting."""
         turn = self._active.get(member)
-        if turn is not None:
+        if turn is not None and turn.answered:
             turn.answered = False
-            turn.invites = 0
-            turn.due = now + INVITE_EVERY_S
+            turn.due = min(turn.due, now + INVITE_EVERY_S)
 
     def deadline(self) -> float | None:
         """When on_time has something to do."""
@@ -103,7 +102,7 @@ class Turns:
     def _overdue(self, turn: _Turn, now: float) -> str:
         if now < turn.due:
             return ""
-        idle = turn.answered and now >= turn.progress_at + IDLE_S
+        idle = now >= turn.progress_at + IDLE_S
         if idle or turn.invites >= INVITES:
             del self._active[turn.member]
             return LOST
