@@ -52,7 +52,10 @@ class FileContent:
         """See types.Content."""
         if self._bytes is not None:
             return self._bytes[offset : offset + count]
-        data = os.pread(self._descriptor, count, offset)
+        try:
+            data = os.pread(self._descriptor, count, offset)
+        except OSError as error:  # a disk or a network folder fails: the end of this transfer, not of others
+            raise ContentChangedError from error
         self._check()  # after the read: what was read belongs to the version that is checked
         return data
 
@@ -69,7 +72,11 @@ class FileContent:
         return b"".join(pieces)
 
     def _check(self) -> None:
-        if Stamp.of(os.fstat(self._descriptor)) != self._stamp:
+        try:
+            status = os.fstat(self._descriptor)
+        except OSError as error:
+            raise ContentChangedError from error
+        if Stamp.of(status) != self._stamp:
             raise ContentChangedError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import socket
@@ -248,3 +249,15 @@ def test_a_file_that_shrinks_while_it_is_read_is_no_content(root: Path) -> None:
     os.truncate(root / "file", 2)
     with pytest.raises(ContentChangedError):
         content.FileContent(descriptor, stamp, True)
+
+
+def test_a_failing_disk_ends_the_transfer(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "WHOLE_MAX_BYTES", 0)
+    opened = Store(root).open("file").content
+
+    def fail(*_what: object) -> bytes:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(ContentChangedError):
+        opened.read(0, 6)
