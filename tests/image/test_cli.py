@@ -57,6 +57,14 @@ def test_an_application_of_ones_own(tmp_path: Path) -> None:
     assert main(["image", "sample", *options]) == 2
 
 
+def test_the_help_promises_no_signatures(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["--help"], ["image", "--help"]):
+        assert main(command) == 0
+        text = capsys.readouterr().out
+        assert "Build and inspect firmware images." in text
+        assert "sign" not in text
+
+
 def test_sizes() -> None:
     sizes = {"0": 0, "4096": 4096, "64k": 65536, "2M": 2 << 20, "2MiB": 2 << 20, " 1K ": 1024, "3mb": 3 << 20}
     for text, size in sizes.items():
