@@ -177,17 +177,7 @@ def parse_app(data: bytes, chip: Chip | None = None) -> AppImage:
     fields = _HEADER.unpack_from(data)
     segments, end = _segments(data, fields[1])
     body = end // LINE_BYTES * LINE_BYTES + LINE_BYTES
-    if len(data) < body + (HASH_BYTES if fields[12] else 0):
-        _refuse_truncated(len(data), body + HASH_BYTES)
-    view = memoryview(data)
-    checksum = _checksum([view[part.offset : part.offset + part.size] for part in segments])
-    if checksum != data[body - 1]:
-        _refuse("bad_checksum", f"checksum is {data[body - 1]:02x}, its bytes give {checksum:02x}", _DAMAGED)
-    if fields[12] != 1:
-        _refuse("no_hash", "no SHA-256 is appended", "build it without esptool's --dont-append-digest")
-    digest = hashlib.sha256(view[:body]).digest()
-    if digest != data[body : body + HASH_BYTES]:
-        _refuse("bad_hash", "the appended SHA-256 does not fit its bytes", _DAMAGED)
+    checksum, digest = _verify(data, segments, body, fields[12])
     descriptor = _descriptor(data, segments)
     if chip is not None and fields[7] != chip.chip_id:
         found = chip_name(fields[7])
@@ -258,6 +248,22 @@ def _segments(data: bytes, count: int) -> tuple[tuple[Segment, ...], int]:
         if offset > len(data):
             _refuse_truncated(len(data), offset)
     return tuple(segments), offset
+
+
+def _verify(data: bytes, segments: tuple[Segment, ...], body: int, hash_appended: int) -> tuple[int, bytes]:
+    """The checksum and the SHA-256 of an image whose first `body` bytes end with the checksum."""
+    if len(data) < body + (HASH_BYTES if hash_appended else 0):
+        _refuse_truncated(len(data), body + HASH_BYTES)
+    view = memoryview(data)
+    checksum = _checksum([view[part.offset : part.offset + part.size] for part in segments])
+    if checksum != data[body - 1]:
+        _refuse("bad_checksum", f"checksum is {data[body - 1]:02x}, its bytes give {checksum:02x}", _DAMAGED)
+    if hash_appended != 1:
+        _refuse("no_hash", "no SHA-256 is appended", "build it without esptool's --dont-append-digest")
+    digest = hashlib.sha256(view[:body]).digest()
+    if digest != data[body : body + HASH_BYTES]:
+        _refuse("bad_hash", "the appended SHA-256 does not fit its bytes", _DAMAGED)
+    return checksum, digest
 
 
 def _descriptor(data: bytes, segments: tuple[Segment, ...]) -> Descriptor:
