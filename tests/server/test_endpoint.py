@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import itertools
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from gapcast.protocol.multicast import Session
 from gapcast.protocol.negotiate import plan_join, plan_unicast, read_request
 from gapcast.protocol.pacer import Pacer
 from gapcast.protocol.settings import Settings
+from gapcast.protocol.types import Datagram
 from gapcast.protocol.unicast import Transfer
 from gapcast_core import wire
 
@@ -233,3 +235,20 @@ def test_many_round_trips_arm_few_timers() -> None:
     for number in range(100):
         bench.hear(wire.pack_ack(number))
     assert next(armed) <= 3
+
+
+@pytest.mark.parametrize(("number", "pauses"), [(errno.EINVAL, 0), (errno.EPERM, 0), (errno.ENOBUFS, 1)])
+def test_only_a_full_queue_holds_everybody_up(
+    monkeypatch: pytest.MonkeyPatch, number: int, pauses: int
+) -> None:
+    sock = Socket()
+    bench = Bench(sock)
+    called: list[int] = []
+    monkeypatch.setattr(bench.pump, "pause", lambda: called.append(1))
+
+    def fail(*_what: object) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(sock, "sendto", fail)
+    bench.endpoint._send(Datagram(b"", CLIENT))
+    assert len(called) == pauses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ DATAGRAMS_PER_CALLBACK = 16
 WATCH_S = 20e-6  # for a quick ACK
 WATCH_LONE_S = 80e-6  # a LAN's round trip and a client's work for one block
 _ICMP_PER_CALLBACK = 16
+_NO_ROOM = (errno.ENOBUFS, errno.EAGAIN, errno.EINTR)
 
 
 class Endpoint:
@@ -162,15 +164,13 @@ class Endpoint:
         for _ in range(2):
             try:
                 self._sock.sendto(*datagram)
-            except (BlockingIOError, InterruptedError):
-                self._report.event(Dropped("send_no_room"))
-                self._pump.pause()
-                return
             except ConnectionRefusedError:
                 continue  # the error of an earlier datagram; it is in the error queue too
             except OSError as error:
-                self._report.event(Dropped("send_no_room" if error.errno == 105 else "send_failed"))
-                self._pump.pause()
+                no_room = error.errno in _NO_ROOM
+                self._report.event(Dropped("send_no_room" if no_room else "send_failed"))
+                if no_room:
+                    self._pump.pause()  # any other error is of this peer alone
                 return
             self._report.air.count(len(datagram.data), datagram.to == self._group)
             return

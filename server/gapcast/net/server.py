@@ -105,6 +105,9 @@ class Server:
             self._on_request(data, source, asked)
 
     def _on_request(self, data: bytes, source: Address, asked: str) -> None:
+        if source[1] == 0:
+            self._report.event(Dropped("source_port_0"))  # nobody can be answered there
+            return
         if len(data) >= 2 and data[0] == 0 and data[1] in (OP_DATA, OP_ACK, OP_ERROR, OP_OACK):
             # Never answered: two servers would answer each other for ever.
             self._report.event(Dropped("not_a_request"))
