@@ -24,6 +24,15 @@ NAME_MAX_BYTES = 500  # an RRQ has 512
 SCAN_MAX_ENTRIES = 20_000  # a root like / must not stop the server for a request of gap/<id>
 RESCAN_S = 1.0  # a container that was overwritten in place is found after this time
 _MTIME_GRAIN_NS = 50_000_000  # a folder that changed just before a scan may change again in the same tick
+_ABSENT = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.EINVAL,
+)
 
 Identity = tuple[int, int, int, int, str]  # device, inode, bytes, mtime in ns, part of the file
 
@@ -54,7 +63,7 @@ class Store:
         """The content that `name` stands for (PROTOCOL.md section 5).
 
         Raises PeerError: `bad_name`, `outside_root`, `not_found`, `not_a_file`, `no_permission`,
-        `file_changed`.
+        `file_changed`, `busy`.
         """
         relative = check_name(name)
         try:
@@ -236,4 +245,6 @@ def _peer_error(error: Exception) -> PeerError:
         return PeerError("no_permission", ERR_ACCESS)
     if isinstance(error, OSError) and error.errno == errno.EISDIR:
         return PeerError("not_a_file", ERR_ACCESS)
+    if isinstance(error, OSError) and error.errno not in _ABSENT:
+        return PeerError("busy", ERR_UNDEFINED)  # EMFILE, EIO: a board must not believe there is no such file
     return PeerError("not_found", ERR_NOT_FOUND)

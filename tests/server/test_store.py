@@ -261,3 +261,18 @@ def test_a_failing_disk_ends_the_transfer(root: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "pread", fail)
     with pytest.raises(ContentChangedError):
         opened.read(0, 6)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EIO])
+def test_no_descriptor_left_is_not_the_same_as_no_such_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    served = Store(root)
+
+    def fail(*_what: object) -> int:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(PeerError) as caught:
+        served.open("file")
+    assert (caught.value.code, caught.value.reason) == (0, "busy")
