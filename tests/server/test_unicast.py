@@ -276,3 +276,14 @@ def test_a_file_that_changes_ends_the_transfer() -> None:
     effects = machine.take()
     assert effects[0] == Datagram(b"\0\5\0\0file changed\0", PEER)
     assert machine.closed
+
+
+def test_a_forged_request_without_options_costs_at_most_three_data() -> None:
+    machine = transfer(content(5000))
+    now, sent = 0.0, 0
+    while not machine.closed and now < 20:
+        sent += len(all_data(machine, now))
+        now += 0.05
+        machine.on_time(now)
+    assert machine.closed
+    assert sent == 3

@@ -23,7 +23,7 @@ from gapcast.protocol.types import Address
 from gapcast.protocol.unicast import Transfer
 from gapcast.store import Identity, Opened, Store
 from gapcast_core.errors import PeerError
-from gapcast_core.wire import OP_ACK, OP_DATA, OP_ERROR, OP_OACK, pack_error
+from gapcast_core.wire import OP_RRQ, OP_WRQ, pack_error
 
 MAX_SESSIONS = 64  # forged RRQs with many block sizes: each costs a socket and a group
 MAX_TRANSFERS = 256  # forged RRQs: each costs a socket, and its content up to 64 MiB (shared)
@@ -108,8 +108,8 @@ class Server:
         if source[1] == 0:
             self._report.event(Dropped("source_port_0"))  # nobody can be answered there
             return
-        if len(data) >= 2 and data[0] == 0 and data[1] in (OP_DATA, OP_ACK, OP_ERROR, OP_OACK):
-            # Never answered: two servers would answer each other for ever.
+        if len(data) < 2 or data[0] != 0 or data[1] not in (OP_RRQ, OP_WRQ):
+            # Never answered: two servers, or a chargen port, would answer for ever.
             self._report.event(Dropped("not_a_request"))
             return
         try:

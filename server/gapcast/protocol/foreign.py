@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from gapcast.protocol.events import Dropped
 from gapcast.protocol.types import Address, Datagram
-from gapcast_core.wire import ERR_UNKNOWN_TID, OP_ERROR, pack_error
+from gapcast_core.wire import ERR_UNKNOWN_TID, OP_ACK, OP_DATA, OP_OACK, pack_error
+
+ANSWERS_PER_S = 10  # of one TID
 
 
-def answer_stranger(data: bytes, source: Address, was_here: bool = False) -> list[object]:
-    """ERROR 5, and the transfer goes on; the last words of one who `was_here` get nothing.
+class Strangers:
+    """ERROR 5 for them, and the transfer goes on."""
 
-    Never an ERROR for an ERROR: it would go on for ever.
-    """
-    if was_here:
-        return [Dropped("late")]
-    effects: list[object] = [Dropped("foreign_tid")]
-    if len(data) >= 2 and data[1] != OP_ERROR:
-        effects.append(Datagram(pack_error(ERR_UNKNOWN_TID, "unknown transfer"), source))
-    return effects
+    def __init__(self) -> None:
+        self._since = float("-inf")
+        self._answers = 0
+
+    def answer(self, data: bytes, source: Address, now: float, was_here: bool = False) -> list[object]:
+        """What to say; the last words of one who `was_here` get nothing.
+
+        Only what a TFTP client sends to a TID, and only so often: whoever answers an ERROR, a chargen port
+        or another server, must not go on for ever.
+        """
+        if was_here:
+            return [Dropped("late")]
+        effects: list[object] = [Dropped("foreign_tid")]
+        if len(data) >= 4 and data[0] == 0 and data[1] in (OP_ACK, OP_DATA, OP_OACK) and self._may(now):
+            effects.append(Datagram(pack_error(ERR_UNKNOWN_TID, "unknown transfer"), source))
+        return effects
+
+    def _may(self, now: float) -> bool:
+        if now - self._since >= 1.0:
+            self._since = now
+            self._answers = 0
+        self._answers += 1
+        return self._answers <= ANSWERS_PER_S

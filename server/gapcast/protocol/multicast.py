@@ -12,7 +12,7 @@ from gapcast.protocol import events as ev
 from gapcast.protocol import turns as turn
 from gapcast.protocol.blocks import blocks_with_bytes
 from gapcast.protocol.feed import Feed
-from gapcast.protocol.foreign import answer_stranger
+from gapcast.protocol.foreign import Strangers
 from gapcast.protocol.mastery import END, LOST, SKIP, Mastery
 from gapcast.protocol.members import WAITS_UNVERIFIED, Member, Roster
 from gapcast.protocol.negotiate import JoinPlan
@@ -40,6 +40,7 @@ class Session:
         self._stream = self._mastery.stream
         self._feed = Feed(content, blksize, group, self._stream)
         self._turns = turn.Turns(settings.turns)
+        self._strangers = Strangers()
         self._out: list[object] = [ev.SessionOpen(group[0], group[1], name, blksize, self._feed.blocks)]
 
     # ---- the shell's side ----
@@ -105,8 +106,9 @@ class Session:
         try:
             return self._feed.next_data(now)
         except ContentChangedError:
-            error = pack_error(ERR_UNDEFINED, "file changed")
-            self._out += [Datagram(error, member.address) for member in self._roster]
+            self._out += [
+                Datagram(pack_error(ERR_UNDEFINED, "file changed"), m.address) for m in self._roster
+            ]
             self._close("changed", now)
             return None
 
@@ -123,7 +125,7 @@ class Session:
         member = self._roster.get(source)
         try:
             if member is None:
-                self._out += answer_stranger(data, source, self._roster.was_here(source))
+                self._out += self._strangers.answer(data, source, now, self._roster.was_here(source))
             elif data[:2] == b"\x00\x05":
                 code, text = parse_error(data)
                 self._retire(member, "error", now, f"{code} {text}")

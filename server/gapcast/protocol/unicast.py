@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gapcast.protocol.blocks import VirtualFile, WholeFile
 from gapcast.protocol.events import Dropped, TransferDone, TransferOpen
-from gapcast.protocol.foreign import answer_stranger
+from gapcast.protocol.foreign import Strangers
 from gapcast.protocol.negotiate import UnicastPlan
 from gapcast.protocol.timing import FLOOR_S, RoundTrip, SendTimes
 from gapcast.protocol.types import Address, Content, ContentChangedError, Datagram
@@ -17,6 +17,7 @@ from gapcast_core.wire import pack_data, pack_error, parse_ack, parse_error
 FLOOR_REPAIR_S = 0.06  # a board's flash erase stops it for 45 ms and more; do not fill its queue meanwhile
 GIVE_UP_S = 10.0
 UNVERIFIED_TRIES = 4  # a forged RRQ causes at most 1 + 4 datagrams: the peer has not answered yet
+UNVERIFIED_DATA_TRIES = 2  # DATA 1 without an OACK is no short answer
 END_TRIES = 5  # when everything is sent, and the client may have left after its last ACK
 END_S = 2.0
 
@@ -56,6 +57,7 @@ class Transfer:
         self._progress_at = now
         self._due: float | None = None
         self._datagrams = 0
+        self._strangers = Strangers()
         self._out: list[object] = []
         self._open(plan, now)
 
@@ -139,7 +141,7 @@ class Transfer:
         if self.closed:
             return
         if source != self.peer:
-            self._out += answer_stranger(data, source)
+            self._out += self._strangers.answer(data, source, now)
             return
         try:
             if data[:2] == b"\x00\x05":
@@ -239,11 +241,13 @@ class Transfer:
 
     def _arm(self, now: float) -> None:
         """Only a full window starts the clock: while DATA waits for the pacer nothing is overdue."""
-        self._due = None if self.wants_data(now) else now + self._trip.timeout(self._tries)
+        last = not self.verified and self._tries == UNVERIFIED_DATA_TRIES
+        wait = self._trip.timeout(self._tries) * (3 if last else 1)
+        self._due = None if self.wants_data(now) else now + wait
 
     def _is_hopeless(self, now: float) -> bool:
         if not self.verified:
-            return self._tries > UNVERIFIED_TRIES
+            return self._tries > (UNVERIFIED_TRIES if self._offered else UNVERIFIED_DATA_TRIES)
         waited = now - self._progress_at
         if self._all_sent() and self._tries > END_TRIES:
             return waited > END_S
