@@ -1,9 +1,7 @@
 """One multicast session: RFC 2090 for stock clients, gaps and turns for ours (PROTOCOL.md section 7).
 
-    STREAM   a master clocks the file to the group; a dead one is replaced in order of arrival
-    TURNS    the stream is over: gap-aware clients repair, a few at once; stock ones become masters
-
-See types.Machine for the methods that the shell calls.
+STREAM   a master clocks the file to the group; a dead one is replaced in order of arrival
+TURNS    the stream is over: gap-aware clients repair, a few at once; stock ones become masters
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from gapcast_core.wire import ERR_ILLEGAL, ERR_UNDEFINED, pack_error, parse_ack,
 
 
 class Session:
-    """All that shares one TID and one group."""
+    """All that shares one TID and one group. See types.Machine for the methods that the shell calls."""
 
     def __init__(
         self, name: str, content: Content, blksize: int, group: Address, settings: Settings, now: float
