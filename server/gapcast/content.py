@@ -16,10 +16,11 @@ class Stamp:
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int  # mtime can be set back
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class FileContent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 import time
@@ -23,6 +24,7 @@ MEMORY_MAX_BYTES = 512 << 20
 NAME_MAX_BYTES = 500  # an RRQ has 512
 SCAN_MAX_ENTRIES = 20_000  # a root like / must not stop the server for a request of gap/<id>
 RESCAN_S = 1.0  # a container that was overwritten in place is found after this time
+LOOKS_AT_ONCE = 4  # a bench that publishes and flashes at once need not wait
 _MTIME_GRAIN_NS = 50_000_000  # a folder that changed just before a scan may change again in the same tick
 _ABSENT = (
     errno.ENOENT,
@@ -34,7 +36,7 @@ _ABSENT = (
     errno.EINVAL,
 )
 
-Identity = tuple[int, int, int, int, str]  # device, inode, bytes, mtime in ns, part of the file
+Identity = tuple[Stamp, str]  # version, part of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Store:
         """The folder, links resolved."""
         return self._root
 
+    @property
+    def scan_truncated(self) -> bool:
+        """Whether the last look for gap/<id> ended at SCAN_MAX_ENTRIES."""
+        return self._index.truncated
+
     def open(self, name: str) -> Opened:
         """The content that `name` stands for (PROTOCOL.md section 5).
 
@@ -72,9 +79,9 @@ class Store:
             if error.reason != "not_found":
                 raise
         if relative.startswith("gap/"):
-            path = self._index.find(relative[4:])
-            if path is not None:
-                return self._open_file(path)
+            opened = self._open_container(relative[4:])
+            if opened is not None:
+                return opened
         if relative.endswith(".hdr"):
             return self._open_header(relative[:-4] + ".gap")
         raise PeerError("not_found", ERR_NOT_FOUND)
@@ -88,7 +95,24 @@ class Store:
             raise _peer_error(error) from error
         finally:
             os.close(descriptor)
-        return (stamp.device, stamp.inode, stamp.size, stamp.mtime_ns, "hdr"), data
+        return (stamp, "hdr"), data
+
+    def _open_container(self, wanted: str) -> Opened | None:
+        """The container with that id; what was opened is looked at, the path may have a new file by now."""
+        for _attempt in range(2):
+            path = self._index.find(wanted)
+            if path is None:
+                return None
+            try:
+                opened = self._open_file(path)
+                if content_id(opened.content.read(0, HEADER_BYTES)) == wanted:
+                    return opened
+            except ContentChangedError:
+                continue
+            except PeerError as error:
+                if error.code == ERR_UNDEFINED and error.reason == "busy":
+                    raise
+        return None
 
     def _open_header(self, relative: str) -> Opened:
         identity, data = self.read_header(relative)
@@ -100,7 +124,7 @@ class Store:
 
     def _open_file(self, relative: str) -> Opened:
         descriptor, stamp = self._descriptor(relative)
-        identity = (stamp.device, stamp.inode, stamp.size, stamp.mtime_ns, "")
+        identity = (stamp, "")
         shared = self._shared.get(identity)
         if shared is not None:
             os.close(descriptor)
@@ -149,19 +173,30 @@ class GapIndex:
         self._folders: dict[str, int] = {}  # path: mtime in ns when it was scanned
         self._scanned_at = float("-inf")
         self._scanned_ns = 0
+        self._look_at = float("-inf")
+        self.truncated = False
 
     def find(self, wanted: str) -> str | None:
         """The relative path of the container with that id (32 hex digits), or None."""
         if len(wanted) != 32:
             return None
-        for _attempt in range(2):
-            path = self._paths.get(wanted)
-            if path is not None and self._id_of(path) == wanted:
-                return path
-            if not self._is_stale():
-                return None
+        path = self._known_path(wanted)
+        if path is None and self._may_look() and self._is_stale():
             self._scan()
-        return None
+            path = self._known_path(wanted)
+        return path
+
+    def _known_path(self, wanted: str) -> str | None:
+        path = self._paths.get(wanted)
+        return path if path is not None and self._id_of(path) == wanted else None
+
+    def _may_look(self) -> bool:
+        """Checks and scans: LOOKS_AT_ONCE, then one a RESCAN_S. Requests for invented ids cost no more."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = max(self._look_at, now - (LOOKS_AT_ONCE - 1) * RESCAN_S) + RESCAN_S
+        return True
 
     def _id_of(self, path: str) -> str | None:
         try:
@@ -205,20 +240,23 @@ class GapIndex:
     def _containers(self) -> Iterator[str]:
         """Relative paths of *.gap, folders that are links left out, SCAN_MAX_ENTRIES looked at."""
         pending = [""]
-        entries = 0
+        left = SCAN_MAX_ENTRIES
+        self.truncated = False
         while pending:
             relative = pending.pop()
             folder = f"{self._store.root}/{relative}"
             try:
                 self._folders[folder] = Path(folder).stat().st_mtime_ns
                 with os.scandir(folder) as listing:
-                    found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing)
+                    some = itertools.islice(listing, left + 1)
+                    found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in some)
             except OSError:
                 continue
             for name, is_folder in found:
-                entries += 1
-                if entries > SCAN_MAX_ENTRIES:
+                if left == 0:
+                    self.truncated = True
                     return
+                left -= 1
                 if is_folder:
                     pending.append(f"{relative}{name}/")
                 elif name.endswith(".gap"):

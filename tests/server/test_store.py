@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,8 @@ def test_headers_are_virtual_files(root: Path) -> None:
     assert read(served, "sub/fw.hdr") == b"real"
 
 
-def test_containers_are_found_by_content_id(root: Path) -> None:
+def test_containers_are_found_by_content_id(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LOOKS_AT_ONCE", 100)
     first, second = container("1"), container("2")
     served = Store(root)
     wanted = "gap/" + content_id(first)
@@ -276,3 +278,44 @@ def test_no_descriptor_left_is_not_the_same_as_no_such_file(
     with pytest.raises(PeerError) as caught:
         served.open("file")
     assert (caught.value.code, caught.value.reason) == (0, "busy")
+
+
+def test_invented_ids_do_not_scan_again_and_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = Store(root)
+    scans: list[int] = []
+    monkeypatch.setattr(served._index, "_scan", lambda: scans.append(1))
+    for number in range(100):
+        assert reason(served, f"gap/{number:032x}") == "not_found"
+    assert 1 <= len(scans) <= store.LOOKS_AT_ONCE + 1
+
+
+def test_a_scan_that_ends_early_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SCAN_MAX_ENTRIES", 2)
+    served = Store(root)
+    assert not served.scan_truncated
+    assert reason(served, "gap/" + "0" * 32) == "not_found"
+    assert served.scan_truncated
+
+
+def test_the_opened_container_has_the_id(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path may get another file between the look and the open."""
+    first, second = container("1"), container("2")
+    (root / "a.gap").write_bytes(second)
+    (root / "b.gap").write_bytes(first)
+    served = Store(root)
+    monkeypatch.setattr(served._index, "find", lambda _wanted: "a.gap")
+    assert reason(served, "gap/" + content_id(first)) == "not_found"
+    paths = iter(["a.gap", "b.gap"])
+    monkeypatch.setattr(served._index, "find", lambda _wanted: next(paths))
+    assert read(served, "gap/" + content_id(first)) == first
+
+
+def test_a_change_that_hides_its_mtime_is_a_change(root: Path) -> None:
+    served = Store(root)
+    path = root / "file"
+    before = served.open("file")
+    status = path.stat()
+    time.sleep(0.02)  # a tick of the file system's clock
+    path.write_bytes(b"INSIDE")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert served.open("file").identity != before.identity
