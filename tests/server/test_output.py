@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from gapcast.net import output
-from gapcast.net.report import Report
+from gapcast.net.report import MAX_REFUSED_PER_S, Report
 
 
 def test_a_full_pipe_costs_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +63,14 @@ def test_a_closed_stream_in_memory_is_counted() -> None:
     report.line("event", {})
     report.tick()
     assert report.drops["output_lost"] == 1
+
+
+def test_a_flood_of_refusals_is_counted() -> None:
+    out = io.StringIO()
+    report = Report(True, out)
+    for _ in range(MAX_REFUSED_PER_S * 20):
+        report.refused(("10.0.0.2", 1), "x" * 400, "not_found")
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert MAX_REFUSED_PER_S <= len(lines) <= 3 * MAX_REFUSED_PER_S
+    assert len(lines) + report.drops["refused_untold"] == MAX_REFUSED_PER_S * 20
+    assert {len(line["name"]) for line in lines} == {100}

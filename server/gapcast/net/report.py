@@ -11,10 +11,11 @@ from typing import TextIO
 
 from gapcast.net.output import Output
 from gapcast.protocol import events
-from gapcast.protocol.types import HEADERS_BYTES
+from gapcast.protocol.types import HEADERS_BYTES, Address
 
 AIR_EVERY_S = 0.2
-MAX_TEXT = 120  # an ERROR text or a file name from the network, in a human's line
+MAX_REFUSED_PER_S = 50  # lines; a flood must not fill the disk
+MAX_TEXT = 100  # an ERROR text or a file name from the network, in a human's line
 
 
 class Air:
@@ -45,6 +46,8 @@ class Report:
         self._air_told = 0
         self._drops_told: Counter[str] = Counter()
         self._started_at = time.monotonic()
+        self._refused_since = self._started_at
+        self._refused = 0
 
     def event(self, event: events.Event) -> None:
         """Print an event of a machine; a drop is only counted."""
@@ -53,6 +56,19 @@ class Report:
             return
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
         self.line(event.kind, fields)
+
+    def refused(self, source: Address, name: str, reason: str) -> None:
+        """A request that was refused; beyond MAX_REFUSED_PER_S only counted."""
+        now = time.monotonic()
+        if now - self._refused_since >= 1.0:
+            self._refused_since = now
+            self._refused = 0
+        self._refused += 1
+        if self._refused > MAX_REFUSED_PER_S:
+            self.drops["refused_untold"] += 1
+            return
+        fields: dict[str, object] = {"address": source[0], "port": source[1]}
+        self.line("refused", {**fields, "name": name[:MAX_TEXT], "reason": reason})
 
     def line(self, kind: str, fields: dict[str, object]) -> None:
         """Print one line."""
@@ -113,6 +129,7 @@ _FORMS = {
     "session_closed": "{group}: session over: {reason}, {seconds:.2f} s",
     "transfer_open": "{address}: asks for {name}, {blocks} blocks of {blksize} bytes, ranges: {ranges}",
     "transfer_done": "{address}: {name}: {outcome} {text}: {bytes} bytes in {seconds:.2f} s",
+    "scan_truncated": "more than {entries} files and folders: some containers are not found by their id",
     "refused": "{address}: refused {name}: {reason}",
     "stopped": "stopped; bytes sent: {air_bytes[multicast]} multicast, {air_bytes[unicast]} unicast",
 }

@@ -21,7 +21,7 @@ from gapcast.protocol.pacer import Pacer
 from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address
 from gapcast.protocol.unicast import Transfer
-from gapcast.store import Identity, Opened, Store
+from gapcast.store import SCAN_MAX_ENTRIES, Identity, Opened, Store
 from gapcast_core.errors import PeerError
 from gapcast_core.wire import OP_RRQ, OP_WRQ, pack_error
 
@@ -56,6 +56,7 @@ class Server:
         self._sessions: dict[SessionKey, tuple[Session, Endpoint]] = {}
         self._transfers: dict[Address, tuple[Transfer, Endpoint, tuple[Request, str]]] = {}
         self._stopping = asyncio.Event()
+        self._truncated_told = False
 
     async def run(self) -> None:
         """Serve until SIGINT, SIGTERM or stop()."""
@@ -67,12 +68,20 @@ class Server:
         try:
             while not self._stopping.is_set():
                 self._report.tick()
+                self._tell_truncated()
                 try:
                     await asyncio.wait_for(self._stopping.wait(), AIR_EVERY_S)
                 except TimeoutError:
                     continue
         finally:
             self._close()
+
+    def _tell_truncated(self) -> None:
+        """Once each time: containers beyond SCAN_MAX_ENTRIES are not found by id."""
+        truncated = self._store.scan_truncated
+        if truncated and not self._truncated_told:
+            self._report.line("scan_truncated", {"entries": SCAN_MAX_ENTRIES})
+        self._truncated_told = truncated
 
     def stop(self) -> None:
         """End run()."""
@@ -126,8 +135,7 @@ class Server:
         """ERROR from the main port: shorter than most requests, so no amplifier."""
         self._report.event(Dropped(error.reason))
         if name:
-            fields: dict[str, object] = {"address": source[0], "port": source[1]}
-            self._report.line("refused", {**fields, "name": name, "reason": error.reason})
+            self._report.refused(source, name, error.reason)
         answer = pack_error(error.code, error.reason.replace("_", " "))
         try:
             self._main.sendto(answer, source)
