@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gapcast.protocol.pacer import BURST_DATAGRAMS, Pacer
 from gapcast.protocol.types import Datagram, Machine
 
-BREATH_S = 0.001  # between two bursts to boards when the rate is unlimited
+BREATH_S = 0.001  # between two bursts to boards, whatever the rate
 _ROUND = 32  # datagrams at most before the event loop reads sockets again
 
 
@@ -102,8 +102,8 @@ class Pump:
         return self._loop.time()
 
     def _is_out_of_breath(self, flow: Flow, now: float) -> bool:
-        """Boards queue six datagrams: four back to back, then a pause, also without a rate."""
-        if not flow.machine.gentle or not self._pacer.unlimited:
+        """Boards queue six datagrams: four back to back, then a pause, at any rate."""
+        if not flow.machine.gentle:
             return False
         if now - flow.burst_at >= BREATH_S:
             flow.burst = 0
