@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import os
 import re
 import socket
@@ -22,6 +23,10 @@ PORT = 69  # IANA's port for TFTP
 PORT_UNPRIVILEGED = 6969
 RATE_MIN_BPS = 8_000  # slower, and one block takes longer than a client waits
 _SEE_ADDRESSES = "see `ip -brief address`"
+_RATE_HELP = (
+    "Limit of all DATA, bits per second with headers: 500k, 6M; 0: none. "
+    "A board gets about 4 datagrams a millisecond at most, at any rate."
+)
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
@@ -47,7 +52,7 @@ def parse_rate(text: str | None) -> float | None:
 @click.option("--listen", default="0.0.0.0", show_default=True, help="Local address to serve on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="UDP port; default 69 as root, else 6969.")
 @click.option("--iface", help="Local address whose interface carries multicast; default: the address asked.")
-@click.option("--rate", help="Limit of all DATA, bits per second with headers: 500k, 6M; 0: none.")
+@click.option("--rate", help=_RATE_HELP)
 @click.option(
     "--gather-ms",
     type=click.IntRange(0, 60_000),
@@ -86,7 +91,11 @@ async def _run(store: Store, main: socket.socket, config: Config, report: Report
 
 
 def _open_store(root: Path) -> Store:
-    if not root.exists():
+    try:
+        found = root.exists()
+    except OSError as error:
+        raise OperatorError(f"{root} cannot be read: {error.strerror}", "check its permissions") from error
+    if not found:
         raise OperatorError(f"{root} does not exist", "name the folder whose files are to be served")
     if not root.is_dir():
         raise OperatorError(f"{root} is not a folder", "name the folder whose files are to be served")
@@ -114,6 +123,8 @@ def _check_address(option: str, address: str) -> None:
 
 def _open_main(listen: str, port: int) -> socket.socket:
     _check_address("--listen", listen)
+    if ipaddress.IPv4Address(listen).is_multicast:
+        raise OperatorError(f"--listen {listen}: a multicast group, not an address", _SEE_ADDRESSES)
     try:
         return open_main(listen, port)
     except PermissionError as error:

@@ -11,7 +11,7 @@ import pytest
 
 from gapcast.cli import main
 from gapcast.errors import OperatorError
-from gapcast.serve_cli import parse_rate
+from gapcast.serve_cli import _open_main, _open_store, parse_rate
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,17 @@ def test_the_default_port(
     monkeypatch.setattr("gapcast.serve_cli.open_main", refuse)
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     assert f"port {port} (" in complaint(capsys, str(tmp_path))
+
+
+def test_a_group_is_no_address_to_listen_on(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="multicast"):
+        _open_main("239.1.1.1", 6969)
+
+
+def test_a_folder_below_an_unreadable_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", fail)
+    with pytest.raises(OperatorError, match="cannot be read"):
+        _open_store(tmp_path)
