@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gapcast.protocol import turns
-from gapcast.protocol.members import Member
+from gapcast.protocol.election import Election
+from gapcast.protocol.members import Member, Roster
 from gapcast.protocol.negotiate import plan_join, read_request
 from gapcast.protocol.turns import Turns
 from gapcast_core import wire
@@ -32,3 +33,16 @@ def test_a_repeated_request_does_not_keep_a_turn(acks: bool, limit_s: float) -> 
             active.heard(one, now)
         now += 0.1
     pytest.fail("the turn goes on")
+
+
+def test_clients_that_were_heard_are_asked_first() -> None:
+    roster = Roster()
+    for number in range(60):
+        ghost = member()
+        ghost.address = ("10.0.0.3", number)
+        roster.add(ghost)
+    real = member()
+    real.note_heard()
+    real.skips = 1
+    roster.add(real)
+    assert Election(roster).next_candidate(lambda _member: True) is real

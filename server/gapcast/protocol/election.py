@@ -48,12 +48,15 @@ class Election:
         self._due = None
 
     def next_candidate(self, eligible: Callable[[Member], bool]) -> Member | None:
-        """The next one to ask: in order of arrival, those that were skipped before last."""
+        """The next one to ask: in order of arrival, those that were skipped before last.
+
+        Those that were never heard come after all others: they may be forged, each costs OFFER_TRIES.
+        """
         found: Member | None = None
         for member in self._roster:
             if not eligible(member) or member.skips >= MAX_SKIPS or member.exhausted:
                 continue
-            if found is None or member.skips < found.skips:
+            if found is None or (not member.heard, member.skips) < (not found.heard, found.skips):
                 found = member
         return found
 
