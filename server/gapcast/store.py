@@ -157,8 +157,10 @@ class Store:
             inside = str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith(self._prefix)
             if not stat.S_ISREG(status.st_mode) or not inside:
                 raise PeerError("outside_root", ERR_ACCESS)
-        except BaseException:
+        except BaseException as error:
             os.close(descriptor)
+            if isinstance(error, OSError):  # no /proc: nothing can be checked
+                raise PeerError("busy", ERR_UNDEFINED) from error
             raise
         return descriptor, Stamp.of(status)
 

@@ -319,3 +319,14 @@ def test_a_change_that_hides_its_mtime_is_a_change(root: Path) -> None:
     path.write_bytes(b"INSIDE")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert served.open("file").identity != before.identity
+
+
+def test_without_proc_nothing_is_served(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_path: Path) -> Path:
+        raise FileNotFoundError(errno.ENOENT, "no")
+
+    monkeypatch.setattr(Path, "readlink", fail)
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(PeerError, match="busy"):
+        Store(root).open("file")
+    assert len(os.listdir("/dev/fd")) == before
