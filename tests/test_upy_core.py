@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from gapcast_tools.upy import Micropython, compile_mpy, search
+from gapcast_tools.upy import Micropython, compile_mpy
 
 TESTS = Path(__file__).parent
 LIB = TESTS.parent / "firmware" / "lib"
 HEAP = "64m"  # the tests hold whole images; what fits into a board's heap is tested elsewhere
 SECONDS = 100
-
-
-@pytest.fixture(scope="module")
-def micropython() -> Micropython:
-    """MicroPython; without one the tests are skipped, but not in CI, where that would hide a failure."""
-    found, reasons = search(fetch=True, progress=lambda _text: None)
-    if found is None:
-        why = f"no MicroPython: {'; '.join(reasons)}"
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
-    return found
 
 
 @pytest.mark.parametrize("form", ["source", "mpy"])

@@ -10,22 +10,11 @@ from typing import Any
 
 import pytest
 
-from gapcast_tools.upy import Micropython, compile_mpy, search
+from gapcast_tools.upy import Micropython, compile_mpy
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TREES = [ROOT / "firmware" / "lib", ROOT / "boards" / "SIM"]
-
-
-@pytest.fixture(scope="module")
-def micropython() -> Micropython:
-    found, reasons = search(fetch=True, progress=lambda _text: None)
-    if found is None:
-        why = f"no MicroPython: {'; '.join(reasons)}"
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
-    return found
 
 
 @pytest.fixture(scope="module")

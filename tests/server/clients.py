@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from gapcast.protocol.types import Address
 from gapcast_core import options, wire
 
@@ -11,7 +13,7 @@ SHORT_S = 0.7
 OACK = wire.OP_OACK
 
 
-class Client:
+class Client(ABC):
     """Sends an RRQ; subclasses answer. Everything it sends passes its own lossy link too."""
 
     def __init__(
@@ -76,8 +78,9 @@ class Client:
             return
         self.receive(data, source)
 
+    @abstractmethod
     def receive(self, data: bytes, source: Address) -> None:
-        raise NotImplementedError
+        """A datagram that is no ERROR."""
 
     def bytes(self) -> bytes:
         return b"".join(self.blocks[number] for number in sorted(self.blocks))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gapcast_sim.runtime import Runtime, find_runtime
-from gapcast_tools.upy import Micropython, search
+from gapcast_tools.upy import Micropython
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "boot")]
@@ -30,17 +29,6 @@ def environment() -> Iterator[None]:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     yield from open_world(tmp_path, monkeypatch)
-
-
-@pytest.fixture(scope="session")
-def micropython() -> Micropython:
-    found, reasons = search(fetch=True, progress=lambda _text: None)
-    if found is None:
-        why = f"no MicroPython: {'; '.join(reasons)}"
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ class Progress:
         print("gapcast: image %s %s" % (header.name, header.version))
 
     def phase(self, name, gaps):
-        """`name` is master, listener or repair; `gaps` the GapList, or None before it."""
+        """`name` is master, listener, unicast or repair; `gaps` the GapList, or None before it."""
 
     def blocks(self, gaps):
         """About five times a second while blocks come in."""
