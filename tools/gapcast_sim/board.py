@@ -102,6 +102,7 @@ def prepare(spec: BoardSpec, factory: bytes) -> None:
         "image": spec.image,
         "board": BOARD_TYPE,
         "wifi_ssid": "simulated",
+        "allow_unsigned": True,
     }
     slot = spec.folder / "ota_0.bin"
     try:
