@@ -18,6 +18,41 @@ SECONDS = 60
 NO_EMITTER = "import micropython\n\n\n@micropython.unknown\ndef spread():\n    pass\n"  # what viper is to it
 
 
+# Receives and decodes while the heap is locked, with views such as the client has.
+LOCKED = """
+import sys
+import micropython
+sys.path[:0] = [sys.argv[1]]
+from gapcast_core import fec
+pool = fec.Pool(1024)
+missing = list(range(20))
+view = memoryview(bytearray(1028))[4:]
+def receive():
+    for symbol in range(100, 255):
+        pool.add(symbol & 1, symbol, view, 20)
+        pool.add(symbol & 1, symbol, view, 20)
+def decode():
+    while pool.next_known() >= 0:
+        pool.feed(pool.next_known(), view)
+    pool.solve()
+    for i in range(20):
+        pool.block(i)
+def locked(function):
+    micropython.heap_lock()
+    try:
+        function()
+    finally:
+        micropython.heap_unlock()
+locked(receive)
+pool.release(1)
+for symbol in range(128, 148):
+    pool.add(0, symbol, view, 20)
+pool.begin(0, missing, 64)
+locked(decode)
+print(pool.held(0), pool.evicted > 0)
+"""
+
+
 def kernel(micropython: Micropython, lib: Path) -> str:
     """The module that a board with these files takes its loops from."""
     script = (
@@ -88,3 +123,22 @@ def test_the_native_code_compiles_for_boards(march: str, tmp_path: Path) -> None
     out = tmp_path / "fec_viper.mpy"
     cross(march, out)
     assert MARCH[out.read_bytes()[2] >> 2] == march
+
+
+@pytest.mark.parametrize("form", ["native", "plain"])
+def test_nothing_is_allocated_for_a_symbol_or_a_block(
+    form: str, micropython: Micropython, tmp_path: Path
+) -> None:
+    lib = compile_mpy([LIB], tmp_path, micropython).path
+    if form == "plain":
+        (lib / "gapcast_core" / "fec_viper.mpy").unlink(missing_ok=True)
+    script = tmp_path / "locked.py"
+    script.write_text(LOCKED)
+    done = subprocess.run(
+        [*micropython.argv, "-X", "heapsize=112k", str(script), str(lib)],
+        timeout=SECONDS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "20 True\n", done.stdout + done.stderr

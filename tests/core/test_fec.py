@@ -302,6 +302,25 @@ def test_generations_wait_side_by_side_and_survive_the_decoding_of_others():
     assert pool.evicted == 0
 
 
+def test_each_slot_alone_and_used_again():
+    dice = Dice(16)
+    images = [random_data(dice, 7) for _generation in range(8)]
+    for count in range(1, 8):
+        pool = fec.Pool(BLKSIZE, 8)
+        for generation in range(8):
+            assert pool.add(
+                generation, 128 + generation, slow_repair(images[generation], 128 + generation), 1
+            )
+        for generation in range(count):
+            assert decode(pool, images[generation], [3], generation) == [images[generation][3]]
+            pool.release(generation)
+            # Waits in the slot that was free, while the next ones are decoded.
+            assert pool.add(20 + generation, 128, slow_repair(images[0], 128), 1)
+        for generation in range(count):
+            assert decode(pool, images[0], [generation % 7], 20 + generation) == [images[0][generation % 7]]
+            pool.release(20 + generation)
+
+
 def test_symbols_that_come_while_another_generation_is_decoded():
     dice = Dice(13)
     first = random_data(dice, 8)

@@ -32,7 +32,7 @@ try:
 except (ImportError, SyntaxError, ValueError):  # CPython; no native code here; compiled for another processor
     from . import fec_plain as kernel  # type: ignore[no-redef]
 
-CAPACITY_BLOCKS = 20  # with blocks of 1 KiB: 20 KiB, and 2.5 KiB around it
+CAPACITY_BLOCKS = 20  # with blocks of 1 KiB: 23.4 KiB of the heap with all around it (measured on i386)
 _FREE = 0  # in place of a symbol number
 _LANES = 4  # symbols in a quad, see fec_viper.py
 _STEP_BYTES = 8  # the loops are unrolled by so much
