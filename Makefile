@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint bench ci clean help
+.PHONY: setup demo test lint bench bench-board ci clean help
 
 setup: $(STAMP) ## Make .venv with Gapcast and its tools, and fetch MicroPython
 	@echo "Ready: $(BIN)/gapcast --help"
@@ -26,13 +26,16 @@ lint: $(STAMP) ## Check style, types and spelling
 bench: $(STAMP) ## Measure against other multicast tools (needs root)
 	$(BIN)/python tests/bench/run.py
 
+bench-board: $(STAMP) ## Measure the client itself, in MicroPython
+	$(BIN)/python tests/bench/board.py
+
 ci: lint test ## Everything that must pass before a change goes in
 
 clean: ## Remove what was built and fetched
 	rm -rf build dist $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
