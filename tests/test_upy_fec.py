@@ -74,7 +74,7 @@ def run_tests(micropython: Micropython, lib: Path) -> None:
             str(TESTS / "upy" / "run.py"),
             "--lib",
             str(lib),
-            "test_fec.",
+            "test_fec",
         ],
         timeout=SECONDS,
         capture_output=True,

@@ -190,7 +190,10 @@ def symbols_per_s(pool):
 
 
 def heap(found):
-    """Bytes of the heap: the client with its code, the pool, and what one decoding leaves behind or drops."""
+    """Bytes of the heap.
+
+    client: it and what simulates its board, with their code. decoding: what one leaves for the collector.
+    """
     gc.collect()
     found["client"] = gc.mem_alloc() - BEFORE_BYTES
     start = gc.mem_alloc()
