@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gapcast.protocol.blocks import Ranges, acceptable, blocks_to_end, blocks_with_bytes
 from gapcast_core import options
 from gapcast_core.errors import PeerError
+from gapcast_core.generations import LACKS
 from gapcast_core.offer import STREAM_WINDOW_BLOCKS
 from gapcast_core.wire import ERR_ACCESS, ERR_ILLEGAL, ERR_OPTION, OP_WRQ, pack_oack, parse_request
 
@@ -27,6 +28,7 @@ class Request:
     multicast: bool = False
     gap_aware: bool = False
     ranges: str | None = None  # the list of a repair
+    lacks: str | None = None  # needs of each generation; "" asks whether the server mends
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,13 @@ def read_request(data: bytes) -> Request:
         windowsize = min(asked, WINDOWSIZE_CAP_BLOCKS)
     multicast = values.get(options.MULTICAST)
     ranges = values.get(options.RANGES)
+    lacks = values.get(LACKS)
     if multicast:
         raise PeerError("bad_multicast", ERR_OPTION)
-    if ranges is not None and (ranges == "") != (multicast is not None):
+    if lacks is not None and multicast is None:
+        raise PeerError("bad_lacks", ERR_OPTION)
+    # Only who says what it lacks may give a list and ask for multicast: the server chooses.
+    if ranges is not None and not lacks and (ranges == "") != (multicast is not None):
         raise PeerError("bad_ranges", ERR_OPTION)
     return Request(
         name=name,
@@ -102,6 +108,7 @@ def read_request(data: bytes) -> Request:
         multicast=multicast is not None,
         gap_aware=multicast is not None and ranges is not None,
         ranges=ranges or None,
+        lacks=lacks,
     )
 
 
@@ -155,6 +162,7 @@ _KNOWN = (
     options.WINDOWSIZE,
     options.MULTICAST,
     options.RANGES,
+    LACKS,
 )
 
 

@@ -1,0 +1,162 @@
+"""Erasure repair while the stream runs: which repair symbols go to the group (PROTOCOL.md section 8).
+
+A generation is mended right behind its blocks: as many symbols as the boards' loss so far lets expect,
+then what those report who still lack something. By then the stream has gone on, so no report is
+waited for, and a board seldom holds symbols of more than one or two generations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from gapcast.protocol.erasure import repair_symbols
+from gapcast.protocol.types import Address, Content
+from gapcast_core.generations import FIRST_REPAIR_SYMBOL, Plan, number
+
+FLIGHT_S = 0.006  # a report cannot know of symbols sent within this time
+PROBE_S = 0.012  # nothing to send, but somebody lacks something: one symbol wakes its report
+SILENT_S = 3.0  # a board that reports nothing for so long is on its own
+LOSS_MAX = 0.6
+LOSS_MEMORY = 0.25  # weight of the latest generation in a board's loss
+CAUTION = 0.6  # of the spread between boards, how much is sent before they report
+
+
+@dataclass(slots=True, eq=False)
+class _Board:
+    heard_at: float
+    loss: float = 0.0
+    known: list[int] = field(default_factory=list)  # symbols lacking, of the generations reported
+    base: list[int] = field(default_factory=list)  # symbols of each generation sent when that was reported
+
+
+class Mending:
+    """The repair symbols of one session. Addresses are its members'."""
+
+    def __init__(self, plan: Plan, content: Content, blksize: int, now: float) -> None:
+        self.plan = plan
+        self.symbols = 0  # sent
+        self._content = content
+        self._blksize = blksize
+        self._boards: dict[Address, _Board] = {}
+        self._sent = [0] * plan.count
+        self._recent: deque[tuple[float, int]] = deque()
+        self._passed = 0
+        self._open: set[int] = set()  # generations of which somebody may need more
+        self._at = 0
+        self._budget = 0
+        self._data: tuple[int, bytes] = (-1, b"")
+        self._sent_at = now
+        self._ended = False
+
+    def add(self, address: Address, now: float) -> None:
+        """A board that reports what it lacks."""
+        self._boards.setdefault(address, _Board(now))
+
+    def drop(self, address: Address) -> None:
+        """It is done, or gone."""
+        self._boards.pop(address, None)
+
+    def report(self, address: Address, lacks: list[int], now: float) -> None:
+        """What a board lacks of the generations gone by."""
+        board = self._boards.setdefault(address, _Board(now))
+        board.heard_at = now
+        while self._recent and self._recent[0][0] < now - FLIGHT_S:
+            self._recent.popleft()
+        flying = [0] * len(lacks)
+        for _at, generation in self._recent:
+            if generation < len(lacks):
+                flying[generation] += 1
+        for generation, lack in enumerate(lacks):
+            base = self._sent[generation] - flying[generation]
+            if generation >= len(board.known):
+                self._learn(board, generation, lack, base)
+                board.known.append(lack)
+                board.base.append(base)
+            else:
+                board.known[generation] = lack
+                board.base[generation] = base
+            if lack:
+                self._open.add(generation)
+                if generation == self._at:
+                    self._budget = 0
+
+    def _learn(self, board: _Board, generation: int, lack: int, sent: int) -> None:
+        lost = (lack + sent * (1 - board.loss)) / self.plan.size(generation)
+        if not lack and sent:
+            lost = min(lost, board.loss)
+        weight = LOSS_MEMORY if board.known else 1.0
+        board.loss = min(max(board.loss + (lost - board.loss) * weight, 0.0), LOSS_MAX)
+
+    def stream_at(self, top: int, ended: bool) -> None:
+        """The stream has sent blocks up to `top`."""
+        passed = self.plan.passed(self.plan.total_blocks + 1 if ended else top + 1)
+        while self._passed < passed:
+            self._open.add(self._passed)
+            self._passed += 1
+        self._ended = ended
+
+    def wants_data(self, now: float) -> bool:
+        """Whether a symbol should be sent now."""
+        while self._budget <= 0 and self._open:
+            self._at = min(self._open)
+            self._open.remove(self._at)
+            self._budget = self._need(self._at)
+        return self._budget > 0
+
+    def next_data(self, now: float) -> tuple[int, bytes]:
+        """(block number, payload); only when wants_data. Raises ContentChangedError."""
+        generation = self._at
+        if self._data[0] != generation:
+            start = generation * self.plan.k * self._blksize
+            self._data = generation, self._content.read(start, self.plan.size(generation) * self._blksize)
+        symbol = FIRST_REPAIR_SYMBOL + self._sent[generation] % (256 - FIRST_REPAIR_SYMBOL)
+        self._sent[generation] += 1
+        self._budget -= 1
+        self._recent.append((now, generation))
+        self._sent_at = now
+        self.symbols += 1
+        k = self.plan.size(generation)
+        return number(generation, symbol), repair_symbols(self._data[1], k, self._blksize, [symbol])[0]
+
+    def _need(self, generation: int) -> int:
+        """Symbols to send so that the neediest board is expected to have enough."""
+        sent = self._sent[generation]
+        size = self.plan.size(generation)
+        spread = CAUTION * math.sqrt(2 * math.log(len(self._boards) or 1))
+        most = 0.0
+        for board in self._boards.values():
+            if generation < len(board.known):
+                lack: float = board.known[generation]
+                if not lack:
+                    continue
+                got = (sent - board.base[generation]) * (1 - board.loss)
+            else:
+                lack = board.loss * size + spread * math.sqrt(size * board.loss * (1 - board.loss))
+                got = sent * (1 - board.loss)
+            most = max(most, (lack - got) / (1 - board.loss))
+        return math.floor(most + 0.5)
+
+    def deadline(self, now: float) -> float | None:
+        """When to call on_time, once the stream has ended."""
+        if not self._boards or not self._ended:
+            return None
+        return self._sent_at + PROBE_S
+
+    def on_time(self, now: float) -> list[Address]:
+        """Wake the reports of boards that still lack something; the boards that are silent for too long."""
+        silent = [address for address, board in self._boards.items() if now >= board.heard_at + SILENT_S]
+        for address in silent:
+            self.drop(address)
+        if self._ended and self._boards and now >= self._sent_at + PROBE_S and not self.wants_data(now):
+            self._at = self._neediest()
+            self._budget = 1
+        return silent
+
+    def _neediest(self) -> int:
+        for generation in range(self.plan.count):
+            for board in self._boards.values():
+                if generation >= len(board.known) or board.known[generation]:
+                    return generation
+        return self.plan.count - 1
