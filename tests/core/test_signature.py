@@ -1,4 +1,4 @@
-"""Signatures of headers: vectors made with `cryptography` (tests/vectors/make_pss.py), and every bit flipped."""
+"""Signatures of headers: vectors by `cryptography` (tests/vectors/make_pss.py), and every bit flipped."""
 
 import binascii
 import hashlib
@@ -14,7 +14,7 @@ from gapcast_core.signature import MAX_KEYS, PublicKey, check_header, parse_keys
 HERE = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
 with open(HERE + "/../vectors/pss.json") as file:
     VECTORS = json.load(file)
-MODULI = dict([(name, unhex(text)) for name, text in VECTORS["keys"].items()])
+MODULI = {name: unhex(text) for name, text in VECTORS["keys"].items()}
 ONE, TWO = PublicKey(MODULI["one"]), PublicKey(MODULI["two"])
 SIGNED = unhex(VECTORS["header"]["bytes"])  # by TWO
 UNSIGNED = parse_header(SIGNED).pack()

@@ -3,8 +3,8 @@
     python tests/vectors/make_pss.py        # overwrites tests/vectors/pss.json
 
 The keys are made for this run and thrown away, so every run gives other vectors; only moduli are kept. What
-cryptography signs by itself it signs; encodings that no library makes (a wrong trailer, a leading bit) are laid
-out here after RFC 8017 section 9.1.1 and put through the private exponent.
+cryptography signs by itself it signs; encodings that no library makes (a wrong trailer, a leading bit) are
+laid out here after RFC 8017 section 9.1.1 and put through the private exponent.
 
     keys     moduli, hex; e = 65537 except for `e3`, and 3072 bits except for `short`
     cases    name, key, SHA-256 of the message, signature, and whether it is to be accepted (all hex)

@@ -104,8 +104,8 @@ def load_public(path: Path) -> rsa.RSAPublicKey:
     return key
 
 
-def readable_by_others(path: Path) -> bool:
-    """Whether other users than the owner may read the file."""
+def open_to_others(path: Path) -> bool:
+    """Whether other users than the owner have any rights to the file."""
     return bool(path.stat().st_mode & 0o077)
 
 
