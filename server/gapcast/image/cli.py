@@ -22,6 +22,7 @@ from gapcast.image.files import parse_size, read_bounded, write_atomically
 from gapcast.image.inspect import report
 from gapcast.image.keys import board_key, load_private, load_public, open_to_others
 from gapcast.image.sample import build_sample
+from gapcast.image.sample_apps import APPS
 from gapcast.image.verify import verify as verify_container
 from gapcast_core.container import FLAG_RETRY, MAX_PAYLOAD_BYTES
 
@@ -52,7 +53,13 @@ def image() -> None:
 @click.option("--size", required=True, help="Bytes of the file: 65536, 64k, 2M.")
 @click.option("--version", required=True, help="The version that the application reports.")
 @click.option("--seed", default=0, show_default=True, help="Another seed gives another payload.")
-@click.option("--app", type=_FILE, help="A main.py to put inside; the default one reports the version.")
+@click.option(
+    "--app",
+    default="ok",
+    show_default=True,
+    metavar=f"{'|'.join(APPS)}|FILE",
+    help="What the application does, or a main.py to put inside.",
+)
 @_output
 @_board
 @_chip
@@ -61,22 +68,27 @@ def sample(
     size: str,
     version: str,
     seed: int,
-    app: Path | None,
+    app: str,
     output: Path,
     board: str,
     chip: str | None,
     as_json: bool,
 ) -> None:
-    """Make sample firmware: a valid application image with a program for simulated boards inside."""
-    source = None
-    if app is not None:
-        try:
-            source = read_bounded(app, MAX_SOURCE_BYTES).decode()
-        except UnicodeDecodeError as error:
-            raise OperatorError(f"{app} is not UTF-8", "save it as UTF-8") from error
-    data = build_sample(parse_size(size), version, chip_of_board(board, chip), seed, source)
+    """Make sample firmware: a valid application image with a program for simulated boards inside.
+
+    \b
+    ok         reports its version and is healthy
+    exception  fails with an exception
+    hang       hangs
+    offline    loses the network and runs on
+    silent     ends without a word about its health
+    """
+    source = None if app in APPS else _read_source(Path(app))
+    chosen = app if app in APPS else "ok"
+    data = build_sample(parse_size(size), version, chip_of_board(board, chip), seed, source, chosen)
     write_atomically(output, [data])
-    facts = {"file": str(output), "bytes": len(data), "version": version, "board": board, "seed": seed}
+    facts: dict[str, object] = {"file": str(output), "bytes": len(data), "version": version, "board": board}
+    facts |= {"seed": seed, "app": app}
     _show(facts, f"{output}: {len(data)} bytes, version {version}, for {board}", as_json)
 
 
@@ -160,6 +172,15 @@ def inspect(ctx: click.Context, file: Path, as_json: bool) -> None:
     _show({"file": str(file), **facts}, "\n".join([*lines, f"{file}: {facts['verdict']}"]), as_json)
     if not facts["intact"]:
         ctx.exit(EXIT_DAMAGED)
+
+
+def _read_source(path: Path) -> str:
+    if not path.exists():
+        raise OperatorError(f"no application {path}", f"one of {', '.join(APPS)}, or a main.py")
+    try:
+        return read_bounded(path, MAX_SOURCE_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise OperatorError(f"{path} is not UTF-8", "save it as UTF-8") from error
 
 
 def _load_signer(path: Path, output: Path) -> RSAPrivateKey:
