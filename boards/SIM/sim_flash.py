@@ -25,6 +25,7 @@ class NorFile:
     def __init__(self, path, size_bytes):
         self.size_bytes = size_bytes
         self._name = path[path.rfind("/") + 1 :].replace(".bin", "")
+        self._is_slot = self._name != "otadata"
         try:
             self._length = os.stat(path)[6]
         except OSError:
@@ -53,7 +54,7 @@ class NorFile:
 
     def program(self, offset, data):
         """Clear the bits that `data` has clear; never set one. Raises PowerCut (sim_power.py)."""
-        if sim_power.begin("program", self._name):
+        if sim_power.begin("program", self._name, len(data) if self._is_slot else 0):
             self._program(offset, memoryview(data)[: len(data) // 2])
             sim_power.cut()
         self._program(offset, data)

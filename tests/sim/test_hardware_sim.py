@@ -1,4 +1,4 @@
-"""Timers, the watchdog, reset and power cuts as processes see them, under both Pythons (boards/SIM/sim_timer.py)."""
+"""Timers, watchdog, reset and power cuts of boards/SIM as processes see them, under both Pythons."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import pytest
 from test_cli import error_of
 
 from gapcast.errors import OperatorError
-from gapcast_sim.board import local_address
 from gapcast_sim.options import DAY_S, MIN_HEAP_BYTES, check_moment, write_output
+from gapcast_sim.provision import local_address
 
 BOARD = ("board", "--server", "127.0.0.1:6969", "--image", "x", "--flash", "fl")
 SIM = ("sim", "--cpython", "--boards", "1")

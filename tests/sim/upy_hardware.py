@@ -145,7 +145,4 @@ def nvs():
     print(count, store.get_blob("trial", room), room[:4] == b"\0\xff\0\xff")
 
 
-STORIES = (hang, sleep, sleep_ms, poll, deinit, again, periodic, raising, hungry, fed, cut, cut_in_callback, nvs)
-for story in STORIES:
-    if story.__name__ == sys.argv[2]:
-        story()
+globals()[sys.argv[2]]()
