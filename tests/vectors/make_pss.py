@@ -46,14 +46,16 @@ def encoded(message: bytes, **changes: Any) -> bytes:
     """EMSA-PSS-ENCODE (RFC 8017 section 9.1.1) with something wrong in it."""
     salt = os.urandom(SALT_BYTES)
     prefix = changes.get("prefix", bytes(8))
-    inner = hashlib.sha256(prefix + hashlib.sha256(message).digest() + salt).digest()
+    inner = bytearray(hashlib.sha256(prefix + hashlib.sha256(message).digest() + salt).digest())
+    for offset, bit in changes.get("inner", {}).items():
+        inner[offset] ^= bit
     db = bytearray(EM_BYTES - HASH_BYTES - 1 - SALT_BYTES - 1) + b"\1" + salt
     for offset, value in changes.get("db", {}).items():
         db[offset] = value
-    mask = b"".join(hashlib.sha256(inner + bytes([0, 0, 0, number])).digest() for number in range(11))
+    mask = b"".join(hashlib.sha256(bytes(inner) + bytes([0, 0, 0, number])).digest() for number in range(11))
     masked = bytearray(a ^ b for a, b in zip(db, mask, strict=False))
     masked[0] = masked[0] & 0x7F | changes.get("leading", 0)
-    return bytes(masked) + inner + bytes([changes.get("trailer", 0xBC)])
+    return bytes(masked) + bytes(inner) + bytes([changes.get("trailer", 0xBC)])
 
 
 def raw_signature(key: rsa.RSAPrivateKey, message: bytes, **changes: Any) -> bytes:
@@ -115,6 +117,10 @@ def wrong_signatures(keys: dict[str, rsa.RSAPrivateKey], message: bytes) -> dict
         "leading bit set": raw_signature(one, message, leading=0x80),
         "separator 0": raw_signature(one, message, db={318: 0}),
         "separator 2": raw_signature(one, message, db={318: 2}),
+        "separator 3": raw_signature(one, message, db={318: 3}),
+        "separator 81": raw_signature(one, message, db={318: 0x81}),
+        "the first bit of H": raw_signature(one, message, inner={0: 0x80}),
+        "the last bit of H": raw_signature(one, message, inner={31: 1}),
         "a bit in the first byte of the zeros": raw_signature(one, message, db={0: 0x40}),
         "a bit in the second byte of the zeros": raw_signature(one, message, db={1: 1}),
         "a bit in the last byte of the zeros": raw_signature(one, message, db={317: 0x80}),
