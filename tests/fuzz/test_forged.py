@@ -6,6 +6,8 @@ GAPCAST_FUZZ=1000000 runs as many of each kind as the issue asks for; so does te
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tracemalloc
 from itertools import islice
 from pathlib import Path
@@ -14,9 +16,12 @@ import pytest
 
 from fuzz import containers, headers, run
 from gapcast_core.signature import check_header
+from gapcast_tools.upy import Micropython
 
 COUNT = int(os.environ.get("GAPCAST_FUZZ", "12000"))
 SEED = 20261122
+FOLDER = Path(__file__).parent
+LIB = FOLDER.parents[1] / "firmware" / "lib"
 KIB = 1 << 10
 
 
@@ -56,6 +61,23 @@ def test_memory_for_one_is_bounded(kind: str, kib: int) -> None:
         worst = max(worst, tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert 1 * KIB < worst < kib * KIB
+
+
+def test_both_pythons_give_the_same_reasons(micropython: Micropython, tmp_path: Path) -> None:
+    cases = [*headers.SIGNED, *islice(headers.cases(SEED), 1500)]
+    file = tmp_path / "cases"
+    parts = [headers.KEYS[0].modulus.to_bytes(384, "big")]
+    parts += [len(case).to_bytes(2, "big") + case for case in cases]
+    file.write_bytes(b"".join(parts))
+    command = [str(FOLDER / "upy_judge.py"), str(LIB), str(file)]
+    lines = []
+    for python in ([sys.executable], [*micropython.argv]):
+        done = subprocess.run([*python, *command], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        lines.append(done.stdout.splitlines())
+    assert len(lines[0]) == len(cases)
+    assert lines[0][0].endswith("taken taken")
+    assert lines[0] == lines[1]
 
 
 def careless(raw: bytes, keys: object, allow_unsigned: bool = False) -> bytes:
