@@ -24,15 +24,13 @@ class Registry:
         Args:
             folders: Of each board's flash, by id; a key that is in there already stays.
         """
-        keys = {
-            board: kept_report_key(folder) or secrets.token_hex(KEY_BYTES)
-            for board, folder in folders.items()
-        }
+        kept = {board: kept_report_key(folder) for board, folder in folders.items()}
+        keys = {board: key or secrets.token_hex(KEY_BYTES) for board, key in kept.items()}
         with Fleet(self.path) as fleet:
             known = {board.id for board in fleet.boards()}
             for board, key in keys.items():
-                if board not in known:
-                    fleet.add(board, bytes.fromhex(key))
+                if board not in known or not kept[board]:
+                    fleet.add(board, bytes.fromhex(key), replace=True)
         return keys
 
     def states(self) -> dict[str, State]:
