@@ -168,10 +168,21 @@ def verify(ctx: click.Context, file: Path, keys: tuple[Path, ...], as_json: bool
 def inspect(ctx: click.Context, file: Path, as_json: bool) -> None:
     """Show and check FILE, a container or an application image; exit code 1 when it is damaged."""
     facts = report(read_bounded(file, MAX_CONTAINER_BYTES))
-    lines = [f"{key.replace('_', ' '):<20} {value}" for key, value in facts.items() if key != "verdict"]
+    lines = [
+        f"{key.replace('_', ' '):<20} {_plain(value)}" for key, value in facts.items() if key != "verdict"
+    ]
     _show({"file": str(file), **facts}, "\n".join([*lines, f"{file}: {facts['verdict']}"]), as_json)
     if not facts["intact"]:
         ctx.exit(EXIT_DAMAGED)
+
+
+def _plain(value: object) -> object:
+    """A fact as people say it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return "; ".join(value) or "none"
+    return "none" if value is None else value
 
 
 def _read_source(path: Path) -> str:

@@ -107,4 +107,7 @@ def _finish(kind: str, facts: dict[str, Any], problems: list[str]) -> dict[str, 
         verdict = f"damaged {kind}: {problems[0]}" if kind == "container" else f"refused: {problems[0]}"
     else:
         verdict = f"intact {kind}, {facts['version']} for {facts.get('board') or facts['chip']}"
+        if kind == "container":
+            key_id = facts["key_id"]
+            verdict += f", signature by {key_id} not verified" if key_id else ", unsigned"
     return {"kind": kind, **facts, "intact": not problems, "problems": problems, "verdict": verdict}
