@@ -4,9 +4,12 @@ Semantics as in ports/esp32/esp32_partition.c: the 2-argument writeblocks erases
 sectors, the 3-argument one only programs; errors are OSError(-esp_err).
 """
 
+import sim_nvs
 import sim_ota
+import sim_timer
 import sim_world
 from sim_flash import SECTOR_BYTES, NorFile
+from sim_nvs import NVS  # noqa: F401 - esp32.NVS
 
 _ESP_ERR_INVALID_ARG = 0x102
 _ESP_ERR_INVALID_SIZE = 0x104
@@ -22,7 +25,9 @@ _running_slot = 0
 def sim_power_on():
     """The boot loader's choice; called once, before the firmware runs. Returns the slot."""
     global _running_slot
-    _running_slot = sim_ota.select_slot(_open("otadata"))
+    sim_nvs.forget()
+    sim_timer.stop_all()
+    _running_slot = sim_ota.select_slot(_open("otadata"), (_open("ota_0"), _open("ota_1")))
     return _running_slot
 
 

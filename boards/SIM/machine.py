@@ -1,14 +1,30 @@
-"""The part of MicroPython's `machine` module that the client uses: reset ends this process."""
+"""The part of MicroPython's `machine` module that the client uses.
 
-import sys
+Reset ends this process, and whoever started it switches the board on again; its exit code tells
+why. In a test's own process it is SystemExit(3).
+"""
 
+import sim_exit
 import sim_world
+from sim_exit import RESET_EXIT_CODE
+from sim_timer import WDT, Timer  # noqa: F401 - what an application imports from here
 
-RESET_EXIT_CODE = 3  # the launcher switches the board on again
+# ports/esp32/modmachine.c, reset_reason_t. machine.reset() is a SOFT_RESET: ESP-IDF's esp_restart().
+PWRON_RESET = 1
+HARD_RESET = 2
+WDT_RESET = 3
+DEEPSLEEP_RESET = 4
+SOFT_RESET = 5
 
 
 def reset():
-    sys.exit(RESET_EXIT_CODE)
+    if sim_exit.launched:
+        sim_exit.leave(RESET_EXIT_CODE)
+    raise SystemExit(RESET_EXIT_CODE)
+
+
+def reset_cause():
+    return sim_world.settings["reset_cause"]
 
 
 def unique_id():

@@ -8,6 +8,7 @@ nothing.
 import os
 import time
 
+import sim_power
 import sim_world
 
 SECTOR_BYTES = 4096
@@ -23,6 +24,8 @@ class NorFile:
 
     def __init__(self, path, size_bytes):
         self.size_bytes = size_bytes
+        self._name = path[path.rfind("/") + 1 :].replace(".bin", "")
+        self._is_slot = self._name != "otadata"
         try:
             self._length = os.stat(path)[6]
         except OSError:
@@ -50,7 +53,13 @@ class NorFile:
             inside += step
 
     def program(self, offset, data):
-        """Clear the bits that `data` has clear; never set one."""
+        """Clear the bits that `data` has clear; never set one. Raises PowerCut (sim_power.py)."""
+        if sim_power.begin("program", self._name, len(data) if self._is_slot else 0):
+            self._program(offset, memoryview(data)[: len(data) // 2])
+            sim_power.cut()
+        self._program(offset, data)
+
+    def _program(self, offset, data):
         if sim_world.settings["flash_timing"]:
             time.sleep_us((len(data) + PAGE_BYTES - 1) // PAGE_BYTES * PROGRAM_PAGE_US)
         if offset >= self._length:
@@ -70,16 +79,21 @@ class NorFile:
             self._length = offset + len(data)
 
     def erase(self, sector):
-        """Set one 4 KiB sector to ones."""
+        """Set one 4 KiB sector to ones. Raises PowerCut (sim_power.py)."""
+        half = sim_power.begin("erase", self._name)
         if sim_world.settings["flash_timing"]:
             time.sleep_us(ERASE_SECTOR_US)
-        offset = sector * SECTOR_BYTES
+        self._blank(sector * SECTOR_BYTES, SECTOR_BYTES // 2 if half else SECTOR_BYTES)
+        if half:
+            sim_power.cut()
+
+    def _blank(self, offset, size_bytes):
         if offset >= self._length:
             return
         self._file.seek(offset)
-        self._file.write(_FILL)
-        if offset + SECTOR_BYTES > self._length:
-            self._length = offset + SECTOR_BYTES
+        self._file.write(_FILL if size_bytes == SECTOR_BYTES else _FILL[:size_bytes])
+        if offset + size_bytes > self._length:
+            self._length = offset + size_bytes
 
     def _and(self, data):
         old = self._old

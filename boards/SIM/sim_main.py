@@ -1,20 +1,26 @@
 """Power-on of a simulated board: boot loader, pre-boot client, application.
 
 Started as `micropython sim_main.mpy FOLDER` with the firmware and this folder on sys.path. The
-exit code says what the launcher, which plays the power supply, has to do: 3 means reset.
+exit code says what the launcher, which plays the power supply, has to do: 3 is a reset, 4 a power
+cut, 5 the watchdog's reset; after each of them it starts the board again.
 """
 
 import sys
 import time
 
 GO_POLL_MS = 10
+IDLE_MS = 50
 GO_POLLS = 12000  # two minutes: then this board goes on alone
 
 
 def main(folder):
+    import sim_exit
+    import sim_power
     import sim_world
 
     sim_world.load(folder)
+    sim_exit.launched = True
+    sim_power.reset(sim_world.settings["cut_at"], sim_world.settings["cut_half"])
     if sys.implementation.name == "cpython":
         import sim_cpython
 
@@ -43,7 +49,30 @@ def main(folder):
     # What firmware/boot.py does on a real board.
     agent.run(progress, config, lambda: _hold(reporter))
     reporter.emit("application")  # from here on nothing but board.report() is believed
-    sim_app.start(esp32.Partition(esp32.Partition.RUNNING), sim_app.Board(reporter, slot))
+    _start(sim_app, esp32.Partition(esp32.Partition.RUNNING), sim_app.Board(reporter, slot))
+
+
+def _start(sim_app, partition, board):
+    """The application; when it ends while a timer runs, the board idles as a REPL would."""
+    import sim_timer
+
+    try:
+        sim_app.start(partition, board)
+    except Exception as exc:
+        if not sim_timer.armed():
+            raise
+        _print_exception(exc)
+    while sim_timer.armed():
+        time.sleep_ms(IDLE_MS)
+
+
+def _print_exception(exc):
+    if sys.implementation.name == "cpython":
+        import traceback
+
+        traceback.print_exception(exc)
+    else:
+        sys.print_exception(exc, sys.stderr)
 
 
 def _raw(agent, config, folder, progress, reporter):

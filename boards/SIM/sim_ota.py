@@ -52,23 +52,35 @@ def active(nor):
     return best
 
 
-def select_slot(nor):
+def select_slot(nor, slots):
     """What the boot loader does at power-on; the slot (0 or 1) to start.
 
-    With rollback enabled: NEW becomes PENDING_VERIFY at its first boot; whatever is still
-    PENDING_VERIFY at the next was confirmed by nobody, so it is ABORTED and the other slot starts.
+    As bootloader_utility.c of ESP-IDF with rollback enabled and a table without factory app: NEW
+    becomes PENDING_VERIFY at its first boot; whatever is still PENDING_VERIFY at the next was
+    confirmed by nobody, so it is ABORTED and the other slot starts. A slot whose image does not
+    verify is passed over. Two blank entries become one that says slot 0 (or the one that could be
+    started) is VALID; two that are there but rolled back are left.
+    slots: the NOR files of ota_0 and ota_1. When neither verifies, the slot that otadata names: a
+    board would reset for ever.
     """
     for index in (0, 1):
         entry = read_entry(nor, index)
         if entry and entry[1] == PENDING_VERIFY:
             write_entry(nor, index, entry[0], ABORTED)
+    initial = read_entry(nor, 0) is None and read_entry(nor, 1) is None
     entry = active(nor)
-    if entry is None:
-        return 0
-    index, sequence, state = entry
-    if state == NEW:
-        write_entry(nor, index, sequence, PENDING_VERIFY)
-    return (sequence - 1) % 2
+    slot = 0
+    if entry is not None:
+        index, sequence, state = entry
+        slot = (sequence - 1) % 2
+        if state == NEW:
+            write_entry(nor, index, sequence, PENDING_VERIFY)
+    for candidate in (slot, 1 - slot):
+        if image_fault(slots[candidate]) is None:
+            if initial:
+                write_entry(nor, 0, candidate + 1, VALID)
+            return candidate
+    return slot
 
 
 def set_boot(nor, slot, state=NEW):

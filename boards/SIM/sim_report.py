@@ -5,6 +5,8 @@ import json
 import sys
 import time
 
+import sim_power
+
 from gapcast_boot.progress import Progress
 from gapcast_core import receiver as receiving
 
@@ -131,10 +133,29 @@ class SimProgress(Progress):
             repaired_bytes=transfer.repaired_bytes,
         )
 
+    def kept(self, blocks, total):
+        """So many of the image's blocks were right in flash before anything was fetched."""
+        self._emit("kept", blocks=blocks, total=total)
+
+    def unsigned(self):
+        self._emit("unsigned")
+
+    def confirmed(self, version):
+        self._emit("confirmed", version=version)
+
+    def rolled_back(self, version, reason):
+        self._emit("rolled_back", version=version, reason=reason)
+
     def bad_chunks(self, count):
         self._emit("bad_chunks", count=count)
 
     def result(self, outcome, detail):
         self._measure()
         heap_peak_bytes = self._reporter.heap_peak_bytes
-        self._emit("result", outcome=outcome, detail=detail, heap_peak_bytes=heap_peak_bytes)
+        self._emit(
+            "result",
+            outcome=outcome,
+            detail=detail,
+            heap_peak_bytes=heap_peak_bytes,
+            slot_bytes=sim_power.slot_bytes,
+        )

@@ -16,6 +16,11 @@ DEFAULTS = {
     "mac": "02:00:00:00:00:01",
     "at_s": 0,  # hold the first request until this moment (seconds since 1970)
     "go_file": None,  # hold it until this file is there and the moment in it has come
+    "wifi": "ok",  # what is wrong with it: see network.py
+    "wifi_ms": 0,  # from connect() to an address
+    "reset_cause": 1,  # machine.PWRON_RESET: what the launcher saw the last boot end by
+    "cut_at": 0,  # the flash operation of this boot at which the power goes; 0: never (sim_power.py)
+    "cut_half": False,
     "raw": None,  # fetch this plain file instead of an image
 }
 

@@ -13,7 +13,9 @@ from gapcast.errors import OperatorError
 # name -> (module:attribute, short help)
 COMMANDS = {
     "serve": ("gapcast.serve_cli:serve", "Serve files and images by TFTP: multicast, with repair."),
-    "image": ("gapcast.image.cli:image", "Build and inspect firmware images."),
+    "image": ("gapcast.image.cli:image", "Build, sign, verify and inspect firmware images."),
+    "keygen": ("gapcast.keys_cli:keygen", "Make a key to sign images with."),
+    "fleet": ("gapcast.fleet.cli:fleet", "Boards that may report, and what they reported."),
     "sim": ("gapcast_sim.sim_cli:sim", "Simulate a bench of boards on this machine and update it."),
     "board": ("gapcast_sim.cli:board", "Run one simulated board against a server."),
     "get": ("gapcast_tools.get:get", "Fetch one file by plain TFTP, with a client that is not ours."),

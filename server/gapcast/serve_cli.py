@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 
 from gapcast.errors import OperatorError
+from gapcast.fleet.schema import default_path
+from gapcast.fleet.store import Fleet
 from gapcast.net.report import Report
 from gapcast.net.server import Config, Server
 from gapcast.net.udp import open_main, open_session
@@ -63,6 +65,14 @@ def parse_rate(text: str | None) -> float | None:
 @click.option(
     "--turns", type=click.IntRange(1, 256), default=8, show_default=True, help="Boards that repair at once."
 )
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="Where reports are kept.  [default: in $XDG_STATE_HOME]"
+)
+@click.option(
+    "--require-options",
+    is_flag=True,
+    help="Refuse requests without options: only they make answers that are longer than the question.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 def serve(
     root: Path,
@@ -72,22 +82,47 @@ def serve(
     rate: str | None,
     gather_ms: int,
     turns: int,
+    state: Path | None,
+    require_options: bool,
     as_json: bool,
 ) -> None:
     """Serve the files below ROOT by TFTP: unicast, multicast, and repair of gaps."""
     settings = Settings(gather_s=gather_ms / 1000, turns=turns)
-    config = Config(rate_bps=parse_rate(rate), interface=iface, settings=settings)
+    path = state or default_path()
+    config = Config(
+        rate_bps=parse_rate(rate),
+        interface=iface,
+        settings=settings,
+        state=path,
+        require_options=require_options,
+    )
     store = _open_store(root)
     if iface is not None:
         _check_interface(iface)
     if port is None:
         port = PORT if os.geteuid() == 0 else PORT_UNPRIVILEGED
     main = _open_main(listen, port)
-    asyncio.run(_run(store, main, config, Report(as_json)))
+    report = Report(as_json)
+    _tell_fleet(path, report, main)
+    asyncio.run(_run(store, main, config, report))
 
 
 async def _run(store: Store, main: socket.socket, config: Config, report: Report) -> None:
     await Server(store, main, config, report).run()
+
+
+def _tell_fleet(path: Path, report: Report, main: socket.socket) -> None:
+    """Who may report. A missing file is none: `gapcast fleet add` makes it. Raises OperatorError."""
+    try:
+        if path.exists():
+            with Fleet(path) as fleet:
+                report.line("fleet", {"path": str(path), "boards": len(fleet.boards())})
+    except OSError as error:
+        main.close()
+        raise OperatorError(f"{path} cannot be read: {error.strerror}", "see --state") from error
+    except OperatorError:
+        main.close()
+        raise
 
 
 def _open_store(root: Path) -> Store:

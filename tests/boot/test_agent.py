@@ -25,10 +25,11 @@ def board(world: World) -> World:
 
 
 def is_untouched(board: World) -> bool:
-    """The other slot and otadata are blank, the running slot is the factory's."""
-    others = Path(board.folder, "ota_1.bin"), Path(board.folder, "otadata.bin")
-    sizes = [path.stat().st_size for path in others if path.exists()]
-    return not any(sizes) and board.read("ota_0", len(FACTORY)) == FACTORY
+    """The other slot is blank, otadata as the boot loader filled it in, the running slot the factory's."""
+    other = Path(board.folder, "ota_1.bin")
+    entries = [board.ota.read_entry(board.nor("otadata"), index) for index in (0, 1)]
+    blank = not other.exists() or other.stat().st_size == 0
+    return blank and entries == [(1, board.ota.VALID), None] and board.read("ota_0", len(FACTORY)) == FACTORY
 
 
 def test_a_new_image_is_fetched_verified_and_made_the_one_to_boot(board: World) -> None:
@@ -40,7 +41,7 @@ def test_a_new_image_is_fetched_verified_and_made_the_one_to_boot(board: World) 
     assert server.asked == ["image.hdr", f"gap/{container.content_id}"]
     stored = bytes(container.payload) + bytes(container.table)
     assert board.read("ota_1", len(stored)) == stored
-    assert board.ota.active(board.nor("otadata")) == (0, 2, board.ota.NEW)
+    assert board.ota.active(board.nor("otadata")) == (1, 2, board.ota.NEW)
     assert board.power_on() == 1
     assert board.ota.active(board.nor("otadata"))[2] == board.ota.PENDING_VERIFY
 

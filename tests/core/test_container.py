@@ -7,6 +7,7 @@ from core_helpers import Dice, misused, refused, survives, unhex
 
 from gapcast_core.container import (
     CHUNK_BYTES,
+    FLAG_RETRY,
     HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
     SIGNED_BYTES,
@@ -14,6 +15,7 @@ from gapcast_core.container import (
     chunk_digest,
     content_id,
     parse_header,
+    signature_place,
 )
 
 TABLE_DIGEST = bytes(range(32))
@@ -79,6 +81,35 @@ def test_there_and_back():
     assert parsed.pack() == header().pack()
 
 
+def test_the_image_head_and_the_flags():
+    head = bytes(range(255, -1, -1)) + b"0123456789abcdef0123456789abcdef"
+    raw = header(image_head=head, flags=FLAG_RETRY).pack()
+    assert raw[:31] == GOLDEN_FIELDS[:31]
+    assert raw[31] == 1
+    assert raw[32:208] == GOLDEN_FIELDS[32:]
+    assert raw[208:496] == head
+    assert not any(raw[496:1008])
+    parsed = parse_header(raw)
+    assert (parsed.image_head, parsed.flags) == (head, FLAG_RETRY)
+    assert parsed.pack() == raw
+    short = parse_header(header(image_head=b"\xe9\1").pack())
+    assert short.image_head == b"\xe9\1" + bytes(286)
+    assert (parse_header(header().pack()).image_head, short.flags) == (bytes(288), 0)
+    misused(header, image_head=bytes(289))
+    for flags in (2, 3, -1, 1 << 31):
+        misused(header, flags=flags)
+
+
+def test_a_signature_of_another_length():
+    for key_id, signature in (
+        (b"", b"s" * 384),
+        (b"k" * 8, b""),
+        (b"k" * 8, b"s" * 256),
+        (b"k" * 7, b"s" * 384),
+    ):
+        misused(header().pack, key_id, signature)
+
+
 def test_extremes_there_and_back():
     longest = "x" * 32
     for changes in (
@@ -121,6 +152,10 @@ def test_every_refusal():
     refused("bad_format", parse_header, changed(4, b"\0\2"))
     refused("bad_format", parse_header, changed(6, b"\x08\0"))
     refused("bad_format", parse_header, changed(24, struct.pack(">I", 8192)))
+    for flags in (2, 3, 0x80000000, 0xFFFFFFFE):
+        refused("bad_format", parse_header, changed(28, struct.pack(">I", flags)))
+    for offset in range(496, 512):
+        refused("bad_format", parse_header, changed(offset, b"\1"))
     refused("bad_sizes", parse_header, changed(8, struct.pack(">I", 4096)))
     refused("bad_sizes", parse_header, changed(8, struct.pack(">I", 12288)))
     refused("bad_sizes", parse_header, changed(12, bytes(4)))
@@ -151,17 +186,17 @@ def test_random_headers_that_fit_their_digest_parse_or_are_refused():
     for _ in range(500):
         raw = bytearray(header().pack())
         for _ in range(1 + dice.below(4)):
-            raw[4 + dice.below(204)] = dice.below(256)
+            raw[4 + dice.below(1004)] = dice.below(256)
         parsed = survives(parse_header, sealed(raw))
         if parsed is not None:
             assert parsed.container_bytes == 1024 + parsed.payload_bytes + parsed.table_bytes
 
 
 def test_a_signature_changes_the_content_id_and_nothing_else():
-    raw = bytearray(header().pack())
-    raw[SIGNED_BYTES : SIGNED_BYTES + 4] = b"\0\1\1\x80"
-    signed = sealed(raw)
+    signed = header().pack(b"k" * 8, b"s" * 384)
+    assert signed[:SIGNED_BYTES] == header().pack()[:SIGNED_BYTES]
     assert parse_header(signed).name == "bench"
+    assert signature_place(signed) == (b"k" * 8, b"s" * 384)
     assert content_id(signed) != GOLDEN_ID
 
 

@@ -342,3 +342,17 @@ def test_the_arrays_stay_within_two_kib():
     for block in range(2, 20000, 2):
         gaps.add(block)
     assert len(bytes(gaps._first)) + len(bytes(gaps._length)) <= HEAP_LIMIT_BYTES
+
+
+def test_a_range_is_added_as_its_blocks_are():
+    dice = Dice(3)
+    for _round in range(200):
+        one, other = GapList(60, 20), GapList(60, 20)
+        for _step in range(8):
+            first = 1 + dice.below(60)
+            length = 1 + dice.below(20)
+            one.add_range(first, length)
+            for block in range(first, first + length):
+                other.add(block)
+            assert one.ranges() == other.ranges()
+            assert one.missing_blocks == other.missing_blocks

@@ -532,6 +532,7 @@ def test_after_the_last_block_the_back_off_is_random_and_shorter_with_more_gaps(
         rx = machine(100, master=False, random_16=255)
         for block in range(101 - held, 101):
             hear(rx, block)
+        hear(rx, 100)  # again, as the server does: the first word from so far ahead is not believed
         waits.append(silent_after(rx))
     assert waits == sorted(waits)
     assert waits[0] < waits[-1]
@@ -590,3 +591,78 @@ def test_a_gap_list_too_small_for_its_gaps_still_ends_complete():
             del board.flash[block]  # to be stored once more
     repair_rounds(bench, data, board)
     assert board.data() == data
+
+
+# -- forged numbers ---------------------------------------------------------------------------
+
+
+def test_a_number_far_ahead_is_believed_when_it_goes_on():
+    rx = machine(1000, master=False)
+    for block in range(1, 11):
+        assert hear(rx, block) == block
+    far = rx.position + receiver.JUMP_BLOCKS
+    assert hear(rx, far) == far, "not far yet"
+    assert hear(rx, far + receiver.JUMP_BLOCKS + 2) == 0
+    assert rx.drops == {"far_ahead": 1}
+    assert rx.position == far + 1
+    assert hear(rx, far + receiver.JUMP_BLOCKS + 3) == far + receiver.JUMP_BLOCKS + 3
+
+
+def test_a_long_loss_costs_one_block_more():
+    for lost_after in (0, 1, 3, receiver.JUMP_STEP_BLOCKS - 1):
+        rx = machine(1000, master=False)
+        for block in range(1, 11):
+            hear(rx, block)
+        heard = [block for block in range(400, 500) if not 400 < block <= 400 + lost_after]
+        assert [hear(rx, block) for block in heard] == [0] + heard[1:]
+
+
+def test_forged_numbers_are_not_stored():
+    """Every fifth DATA is a forger's, with a random number."""
+    dice = Dice(7)
+    rx = machine(2000, master=False)
+    poisoned = 0
+    forged = 0
+    for block in range(1, 2001):
+        if dice.percent(20):
+            forged += 1
+            number = 1 + dice.below(65535)
+            if hear(rx, number):
+                poisoned += 1
+        hear(rx, block)
+    assert forged > 300
+    assert rx.gaps.complete
+    assert poisoned <= 4, poisoned
+    assert rx.drops["far_ahead"] > 1
+
+
+def test_a_forger_does_not_keep_a_board_from_catching_up():
+    """Lost for a while, with forged numbers between the true ones."""
+    dice = Dice(11)
+    rx = machine(2000, master=False)
+    missed = 0
+    for block in range(1000, 1100):
+        if not hear(rx, block):
+            missed += 1
+        if dice.percent(20):
+            hear(rx, 1 + dice.below(2000))
+    assert missed <= 4, missed
+
+
+def test_a_master_skips_what_it_has_however_far():
+    gaps = GapList(1000)
+    gaps.add_range(1, 900)
+    rx = machine(1000, master=True, gaps=gaps)
+    assert [hear(rx, block) for block in range(901, 905)] == [901, 902, 903, 904]
+    gaps.add_range(905, 80)
+    hear(rx, 904)
+    assert hear(rx, 985) == 985
+    assert "far_ahead" not in rx.drops
+
+
+def test_the_last_block_repeated_is_the_end_of_the_stream():
+    rx = machine(1000, master=False)
+    assert hear(rx, 1000) == 0
+    assert hear(rx, 1000) == 1000
+    assert rx.position == 1001
+    assert hear(rx, 500) == 500, "a hole behind the position"

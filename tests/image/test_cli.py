@@ -57,12 +57,19 @@ def test_an_application_of_ones_own(tmp_path: Path) -> None:
     assert main(["image", "sample", *options]) == 2
 
 
-def test_the_help_promises_no_signatures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_built_in_applications(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample = ["image", "sample", "--size", "4k", "--version", "1", "-o", str(tmp_path / "fw.bin"), "--json"]
+    assert main([*sample, "--app", "hang"]) == 0
+    assert json.loads(capsys.readouterr().out)["app"] == "hang"
+    assert b"while True" in (tmp_path / "fw.bin").read_bytes()
+    assert main([*sample, "--app", "fine"]) == 2
+    assert "one of ok, exception, hang, offline, silent" in capsys.readouterr().err
+
+
+def test_the_help_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["--help"], ["image", "--help"]):
         assert main(command) == 0
-        text = capsys.readouterr().out
-        assert "Build and inspect firmware images." in text
-        assert "sign" not in text
+        assert "Build, sign, verify and inspect firmware images." in capsys.readouterr().out
 
 
 def test_sizes() -> None:

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from gapcast.errors import OperatorError
 from gapcast.image.boards import BOARD_CHIPS, CHIPS, Chip, chip_of_board
 from gapcast.image.espapp import Descriptor, ImageRefused, build_app, parse_app
+from gapcast_core.appimage import chip_id_of, head_fault
+from gapcast_core.container import IMAGE_HEAD_BYTES
 
 ESP32 = CHIPS["esp32"]
 DESCRIPTOR = Descriptor(
@@ -223,3 +225,37 @@ def test_boards() -> None:
     assert chip_of_board("MY_BOARD", "esp32c3").chip_id == 5
     with pytest.raises(OperatorError, match="--chip"):
         chip_of_board("MY_BOARD")
+
+
+@pytest.mark.parametrize("chip", CHIPS.values(), ids=lambda chip: chip.name)
+def test_the_board_judges_the_head_as_the_host_does(chip: Chip) -> None:
+    head = app(chip)[:IMAGE_HEAD_BYTES]
+    assert chip_id_of(head) == chip.chip_id
+    assert head_fault(head, chip.chip_id) is None
+    for other in CHIPS.values():
+        if other is not chip:
+            assert head_fault(head, other.chip_id) == "wrong_chip"
+
+
+def test_the_board_sees_a_boot_loader_too() -> None:
+    for start, leading in ((0, b""), (0x1000, b""), (0, b"\xff" * 0x1000)):
+        data = merged(start, leading=leading)
+        assert refusal(data).reason == "merged_image"
+        assert head_fault(data[:IMAGE_HEAD_BYTES], ESP32.chip_id) == "merged_image"
+    assert head_fault(b"MZ" + bytes(286), ESP32.chip_id) == refusal(b"MZ" + bytes(286)).reason == "not_an_app"
+
+
+def test_a_terminal_obeys_no_descriptor() -> None:
+    image = bytearray(app())
+    for start in (48, 80, 112, 128, 144):
+        image[start : start + 6] = b"\x1b[2J\r\n"
+    checksum_at = len(image) - 33
+    image[checksum_at] = 0
+    body = image[32 : 32 + struct.unpack_from("<I", image, 28)[0]]
+    for byte in body:
+        image[checksum_at] ^= byte
+    image[checksum_at] ^= 0xEF
+    descriptor = parse_app(sealed(image)).descriptor
+    for text in (descriptor.version, descriptor.project, descriptor.date, descriptor.time, descriptor.idf):
+        assert text.startswith("\ufffd[2J\ufffd\ufffd")
+        assert text.isprintable()

@@ -14,11 +14,13 @@ from gapcast.errors import OperatorError
 from gapcast.image.boards import CHIPS
 from gapcast.image.espapp import parse_app
 from gapcast.image.sample import application_block, build_sample, main_source, read_application
+from gapcast.image.sample_apps import APPS
 from gapcast_tools.upy import search
 
 ESP32 = CHIPS["esp32"]
 SMALLEST_AIM = 2048
-# What the boot loader of a simulated board does: take the source out of the slot, and call its main.
+# What the boot loader of a simulated board does: take the source out of the slot, and call its main; with
+# something in the place of the modules that only boards have.
 RUNNER = """
 import hashlib, struct, sys
 with open(sys.argv[1], "rb") as file:
@@ -29,6 +31,26 @@ assert magic == b"GAPSIMAP" and form == 1 and hashlib.sha256(source).digest() ==
 class Board:
     def report(self, version):
         print("runs", version)
+class Health:
+    def alive(self, check=None):
+        print("alive")
+        if len(sys.argv) > 2:
+            raise SystemExit
+    def run(self, main):
+        try:
+            main()
+        except Exception as error:
+            print("failed:", error)
+class Network:
+    STA_IF = 0
+    def WLAN(self, interface):
+        return self
+    def active(self, on):
+        print("network", on)
+class Boot:
+    health = Health()
+sys.modules["gapcast_boot"] = Boot
+sys.modules["network"] = Network()
 scope = {}
 exec(source.decode(), scope)
 scope["main"](Board())
@@ -98,10 +120,10 @@ def test_a_damaged_application_block_is_none() -> None:
     assert read_application(bytes(data[:300])) is None
 
 
-@pytest.mark.parametrize("runtime", ["cpython", "micropython"])
-def test_the_application_runs(runtime: str, tmp_path: Path) -> None:
-    image, runner = tmp_path / "fw.bin", tmp_path / "runner.py"
-    image.write_bytes(build_sample(8192, "7.8.9", ESP32))
+def run_sample(runtime: str, app: str, folder: Path, timeout_s: float = 30) -> str:
+    """What the application says when `runtime` runs it."""
+    image, runner = folder / "fw.bin", folder / "runner.py"
+    image.write_bytes(build_sample(8192, "7.8.9", ESP32, app=app))
     runner.write_text(RUNNER)
     command = ["python3"]
     if runtime == "micropython":
@@ -109,7 +131,38 @@ def test_the_application_runs(runtime: str, tmp_path: Path) -> None:
         if found is None:
             pytest.skip("no MicroPython")
         command = [*found.argv]
-    done = subprocess.run(
-        [*command, str(runner), str(image)], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.stdout == "runs 7.8.9\n", done.stderr
+    command += [str(runner), str(image)]
+    if app == "offline":
+        command.append("ends at alive()")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("runtime", ["cpython", "micropython"])
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("ok", ""),
+        ("exception", "failed: this sample always fails\n"),
+        ("offline", "network False\nalive\n"),
+        ("silent", ""),
+    ],
+)
+def test_the_applications_run(runtime: str, app: str, said: str, tmp_path: Path) -> None:
+    assert run_sample(runtime, app, tmp_path) == "runs 7.8.9\n" + said
+
+
+@pytest.mark.parametrize("runtime", ["cpython", "micropython"])
+def test_the_application_that_hangs(runtime: str, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_sample(runtime, "hang", tmp_path, timeout_s=2)
+
+
+def test_every_application_is_python_and_small() -> None:
+    assert set(APPS) == {"ok", "exception", "hang", "offline", "silent"}
+    for app in APPS:
+        source = main_source("x" * 31, app)
+        assert source.splitlines() == [line.rstrip() for line in source.splitlines()]
+        assert len(source) < 1024
+        assert read_application(build_sample(4096, "1.0", ESP32, app=app)) == main_source("1.0", app)

@@ -221,6 +221,7 @@ class Board(Client):
         self.repairer: Repair | None = None
         self.repairs = 0
         self.own_turns = 0
+        self.greeted = False
 
     def missing(self) -> list[tuple[int, int]]:
         gaps: list[tuple[int, int]] = []
@@ -268,6 +269,9 @@ class Board(Client):
             self.master = master
             if master:
                 self._request()
+            elif not self.greeted:
+                self.ack(0)  # every client acknowledges its OACK (RFC 2090)
+            self.greeted = True
 
     def timeout(self) -> None:
         super().timeout()

@@ -114,7 +114,7 @@ class Bench:
         self.sock = sock
         self.pump = Pump(cast(asyncio.AbstractEventLoop, self.loop), Pacer(rate))
         self.report = Report(True, io.StringIO())
-        self.request = read_request(wire.pack_request(wire.OP_RRQ, "a", list(pairs)))
+        self.request = read_request(wire.pack_request(wire.OP_RRQ, "some.file", list(pairs)))
         multicast = any(name == "multicast" for name, _value in pairs)
         self.machine: Session | Transfer
         if multicast:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gapcast.protocol.members import MAX_MEMBERS, MAX_RETIRED
+from gapcast.protocol.members import MAX_MEMBERS, MAX_PER_HOST, MAX_RETIRED, MAX_UNPROVEN
 from gapcast.protocol.multicast import Session
 from gapcast.protocol.negotiate import plan_join, plan_unicast, read_request
 from gapcast.protocol.settings import Settings
@@ -159,9 +159,33 @@ def test_members_are_bounded() -> None:
     joined = 0
     for number in range(5000):
         peer = (f"10.{number >> 8}.{number & 255}.1", rng.randrange(1, 65536))
+        assert session.may_join(peer)  # forged ones keep nobody out
+        session.join(peer, plan, 0.0)
+        assert len(session._roster) <= MAX_UNPROVEN
+        session.take()
+    for number in range(5000):
+        peer = (f"11.{number >> 8}.{number & 255}.1", rng.randrange(1, 65536))
         if session.may_join(peer):
             session.join(peer, plan, 0.0)
+            session.receive(wire.pack_ack(0), peer, 0.0)
             joined += 1
         session.take()
-    assert joined == MAX_MEMBERS
+    assert joined == MAX_MEMBERS == session._roster.proven
+    assert len(session._roster) <= MAX_MEMBERS + MAX_UNPROVEN
     assert MAX_RETIRED <= 1024
+
+
+def test_one_host_has_few_places_in_a_session() -> None:
+    session = Session("f", Bytes(bytes(SIZE)), 1024, GROUP, Settings(), 0.0)
+    plan = plan_join(read_request(wire.pack_request(wire.OP_RRQ, "f", AWARE)), SIZE)
+    for port in range(1, 5 * MAX_PER_HOST):
+        session.join(("10.6.6.6", port), plan, 0.0)  # forged: a real one at that address gets in all the same
+        assert len(session._roster) <= MAX_PER_HOST
+    session.join(("10.0.0.1", 5000), plan, 0.0)
+    for port in range(10_000, 10_000 + MAX_PER_HOST):
+        assert session.may_join(("10.6.6.6", port))
+        session.join(("10.6.6.6", port), plan, 0.0)
+        session.receive(wire.pack_ack(0), ("10.6.6.6", port), 0.0)
+    assert not session.may_join(("10.6.6.6", 1))
+    assert session.may_join(("10.6.6.7", 1))
+    assert session.has_member(("10.0.0.1", 5000))

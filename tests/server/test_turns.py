@@ -6,6 +6,7 @@ import pytest
 
 from gapcast.protocol import turns
 from gapcast.protocol.election import Election
+from gapcast.protocol.credit import Credit
 from gapcast.protocol.members import Member, Roster
 from gapcast.protocol.negotiate import plan_join, read_request
 from gapcast.protocol.turns import Turns
@@ -15,7 +16,7 @@ from gapcast_core import wire
 def member() -> Member:
     pairs = [("multicast", ""), ("blksize", "1024"), ("ranges", "")]
     plan = plan_join(read_request(wire.pack_request(wire.OP_RRQ, "f", pairs)), 5000)
-    return Member(("10.0.0.2", 5000), plan, 5, 0.0)
+    return Member(("10.0.0.2", 5000), plan, 5, 0.0, Credit(100))
 
 
 @pytest.mark.parametrize(("acks", "limit_s"), [(False, 1.5), (True, turns.IDLE_S + 1.5)])
@@ -42,7 +43,7 @@ def test_clients_that_were_heard_are_asked_first() -> None:
         ghost.address = ("10.0.0.3", number)
         roster.add(ghost)
     real = member()
-    real.note_heard()
-    real.skips = 1
     roster.add(real)
+    roster.prove(real)
+    real.skips = 1
     assert Election(roster).next_candidate(lambda _member: True) is real

@@ -13,7 +13,7 @@ from typing import Any
 
 from gapcast.protocol.events import Event
 from gapcast.protocol.multicast import Session
-from gapcast.protocol.negotiate import can_multicast, plan_join, plan_unicast, read_request
+from gapcast.protocol.negotiate import Request, can_multicast, plan_join, plan_unicast, read_request
 from gapcast.protocol.pacer import Pacer
 from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address, Datagram, Machine
@@ -122,10 +122,12 @@ class Tid:
         self.events: list[Any] = []
         self._pacer = pacer
         self._wake_at: float | None = None
+        self.on_heard: Callable[[], None] = lambda: None
         net.attach(address, self.receive)
 
     def receive(self, data: bytes, source: Address) -> None:
         self.machine.receive(data, source, self.net.now)
+        self.on_heard()
         self.settle()
 
     def settle(self) -> None:
@@ -181,6 +183,7 @@ class VirtualServer:
         self._pacer = Pacer(rate_bps)
         self._settings = settings or Settings()
         self._port = 40000
+        self._transfers: dict[Address, tuple[Request, Tid]] = {}
         net.attach(MAIN, self._on_request)
         net.unreachable = self._on_unreachable
 
@@ -188,7 +191,7 @@ class VirtualServer:
         request = read_request(data)
         now = self.net.now
         if can_multicast(request, self.content.size):
-            if self.session is None or self.session.machine.closed:
+            if self.session is None or self.session.machine.closed or self._ending():
                 machine = Session("f", self.content, request.blksize, GROUP, self._settings, now)
                 self.session = self._tid(machine)
             session = self.session.machine
@@ -196,11 +199,29 @@ class VirtualServer:
             session.join(source, plan_join(request, self.content.size), now)
             self.session.settle()
             return
+        found = self._transfers.get(source)
+        if found is not None and found[0] == request and not found[1].machine.closed:
+            assert isinstance(found[1].machine, Transfer)
+            found[1].machine.repeat_offer(now, len(data))
+            found[1].settle()
+            return
         plan = plan_unicast(request, self.content.size)
-        self._tid(Transfer(source, "f", plan, self.content, now)).settle()
-        if self.session is not None and plan.ranges is not None:
+        transfer = Transfer(source, "f", plan, self.content, now)
+        tid = self._tid(transfer)
+        self._transfers[source] = (request, tid)
+        if plan.ranges is not None:
+            tid.on_heard = lambda: self._touch(transfer)
+        tid.settle()
+
+    def _ending(self) -> bool:
+        assert self.session is not None
+        assert isinstance(self.session.machine, Session)
+        return self.session.machine.ending
+
+    def _touch(self, transfer: Transfer) -> None:
+        if self.session is not None and transfer.verified:
             assert isinstance(self.session.machine, Session)
-            self.session.machine.touch(source[0], now)
+            self.session.machine.touch(transfer.peer[0], self.net.now)
             self.session.settle()
 
     def _tid(self, machine: Machine) -> Tid:

@@ -21,10 +21,12 @@ from gapcast.image.sample import build_sample
 from gapcast_core import receiver
 from gapcast_core.gaps import GapList
 from gapcast_sim import board as board_module
-from gapcast_sim.board import MAX_BOOTS, BoardSpec, SimBoard
+from gapcast_sim.board import MAX_RESETS, SimBoard
 from gapcast_sim.display import air_lines, problem_lines, result_table, status_line
 from gapcast_sim.fleet import Fleet, FleetSpec
+from gapcast_sim.image import BenchImage
 from gapcast_sim.picture import write_picture
+from gapcast_sim.provision import BoardSpec
 from gapcast_sim.result import BoardResult, Recorder
 from gapcast_sim.runtime import Runtime, find_runtime
 from gapcast_sim.server import ServerProcess
@@ -35,8 +37,8 @@ import json, sys, time
 def tell(event, **fields):
     print(json.dumps({{"event": event, "ms": 1, **fields}}), flush=True)
 tell("boot", slot=0)
-tell("header", version="2.0.0")
-tell("result", outcome={outcome!r}, detail="because", heap_peak_bytes=7)
+tell("header", version="2.0.0", container_bytes=21024)
+tell("result", outcome={outcome!r}, detail="because", heap_peak_bytes=7, slot_bytes=0)
 tell("application")
 {tail}
 """
@@ -112,9 +114,9 @@ def test_why_it_failed_stays_whatever_the_application_does(tmp_path: Path, outco
 
 def test_a_board_that_resets_for_ever_failed(tmp_path: Path) -> None:
     board, events = run_story(tmp_path, "sys.exit(3)", "updated")
-    assert sum(event["event"] == "boot" for event in events) == MAX_BOOTS
+    assert sum(event["event"] == "boot" for event in events) == MAX_RESETS + 1
     assert (board.ok, board.result.outcome) == (False, "failed")
-    assert f"reset {MAX_BOOTS} times" in board.result.detail
+    assert f"reset {MAX_RESETS} times" in board.result.detail
 
 
 def test_a_process_that_cannot_be_started_failed(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_an_endless_application_is_an_update(runtime: Runtime, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 20
     assert (result["outcome"], result["version"], result["boots"]) == ("updated", "2.0.0", 2)
-    assert 30_000 < result["heap_peak_bytes"] < 112 * 1024
+    assert 30_000 < result["heap_peak_bytes"] < 192 * 1024
 
 
 def test_an_application_that_raises_is_no_update(runtime: Runtime, tmp_path: Path) -> None:
@@ -283,7 +285,8 @@ def test_a_server_that_dies_is_told_and_its_blocks_are_not_lost(tmp_path: Path) 
     root.mkdir()
     container = build_container(build_sample(256 * 1024, "2.0.0", CHIP), "image", "SIM", CHIP)
     (root / "image.gap").write_bytes(container.data)
-    spec = FleetSpec("image", len(container.data), root, tmp_path / "boards", 2, 0.0, 1, "2M", 1 << 17, 64)
+    image = BenchImage(len(container.data), (), allow_unsigned=True)
+    spec = FleetSpec(image, root, tmp_path / "boards", 2, 0.0, 1, "2M", 1 << 17, 64)
     fleet = Fleet(spec, find_runtime(lambda _text: None, micropython=False))
     fleet.build()
     killed: list[int] = []
@@ -315,14 +318,14 @@ def test_a_server_that_dies_is_told_and_its_blocks_are_not_lost(tmp_path: Path) 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
-    spec = FleetSpec("image", 100000, tmp_path, tmp_path, 2, 0.1, 1, "6M", 65536)
+    spec = FleetSpec(BenchImage(100000, (), allow_unsigned=True), tmp_path, tmp_path, 2, 0.1, 1, "6M", 65536)
     fleet = Fleet(spec, Runtime("none", ("none",)))
     fleet.server = ServerProcess(tmp_path, "127.0.0.1", 6969)
     for number in (1, 2):
         one = BoardSpec(f"board-{number}", tmp_path, "127.0.0.1", 6969, "image", "127.0.1.1")
         board = SimBoard(one, fleet.runtime, lambda _board, _event: None)
         board.result.version = board.result.offered_version = "2"
-        board.result.outcome = "updated"
+        board.result.outcome, board.result.confirmed = "updated", True
         fleet.boards.append(board)
         fleet.snapshots[one.id] = []
     return fleet

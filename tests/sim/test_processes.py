@@ -19,6 +19,7 @@ from gapcast.errors import OperatorError
 from gapcast_sim import server as server_module
 from gapcast_sim import workdir
 from gapcast_sim.fleet import Fleet, FleetSpec
+from gapcast_sim.image import BenchImage
 from gapcast_sim.runtime import Runtime
 from gapcast_sim.server import ServerProcess, free_port
 
@@ -165,7 +166,7 @@ def test_a_fleet_whose_server_does_not_start_leaves_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "START_SECONDS", 0)
-    spec = FleetSpec("image", 1, tmp_path, tmp_path, 1, 0.0, 1, "6M", 1 << 17)
+    spec = FleetSpec(BenchImage(1, (), allow_unsigned=True), tmp_path, tmp_path, 1, 0.0, 1, "6M", 1 << 17)
     fleet = Fleet(spec, Runtime("none", ("none",)))
     fleet.server = ServerProcess(tmp_path, "127.0.0.1", free_port("127.0.0.1"))
     with pytest.raises(OperatorError, match="no answer"):

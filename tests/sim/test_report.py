@@ -16,10 +16,12 @@ from boot_world import World
 
 from gapcast_core.gaps import GapList
 from gapcast_sim import picture
-from gapcast_sim.board import BoardSpec, SimBoard
+from gapcast_sim.board import SimBoard
 from gapcast_sim.display import map_text
 from gapcast_sim.fleet import Fleet, FleetSpec
+from gapcast_sim.image import BenchImage
 from gapcast_sim.picture import png, timeline, write_picture
+from gapcast_sim.provision import BoardSpec
 from gapcast_sim.result import BoardResult, Recorder
 from gapcast_sim.runtime import Runtime
 from gapcast_sim.server import ServerProcess
@@ -99,7 +101,7 @@ def test_the_story_of_a_board() -> None:
     recorder = play(
         {"event": "boot", "slot": 0, "ms": 1},
         {"event": "started", "ms": 1000},
-        {"event": "header", "version": "2.0.0", "ms": 1100},
+        {"event": "header", "version": "2.0.0", "container_bytes": 102400, "ms": 1100},
         {"event": "phase", "phase": "listener", "total": 100, "missing": 100, "ms": 1200},
         {"event": "blocks", "total": 100, "missing": 50, "gaps": 2, "map": "f" * 32 + "0" * 32, "ms": 1300},
         over(9, 4, 3),
@@ -108,7 +110,8 @@ def test_the_story_of_a_board() -> None:
         {"event": "result", "outcome": "updated", "detail": "2.0.0", "ms": 2600},
         {"event": "boot", "slot": 1, "ms": 1},
         {"event": "started", "ms": 10},
-        {"event": "result", "outcome": "up_to_date", "detail": "2.0.0", "ms": 20},
+        {"event": "result", "outcome": "on_trial", "detail": "2.0.0", "ms": 20},
+        {"event": "confirmed", "version": "2.0.0", "ms": 25},
         {"event": "app", "version": "2.0.0", "slot": 1, "heap_peak_bytes": 60000, "ms": 30},
     )
     result = recorder.result
@@ -118,6 +121,8 @@ def test_the_story_of_a_board() -> None:
     assert result.digest_ok
     assert (result.version, result.slot, result.boots) == ("2.0.0", 1, 2)
     assert (result.outcome, result.rejoins, result.heap_peak_bytes) == ("updated", 0, 60000)
+    assert result.confirmed
+    assert recorder.stored_bytes == 102400 - 1024
     assert recorder.phase == "running"
     assert recorder.gap_map == "f" * 64
 
@@ -191,7 +196,7 @@ def test_a_timeline_shows_the_latest_map_of_each_moment() -> None:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
-    spec = FleetSpec("image", 100000, tmp_path, tmp_path, 2, 0.1, 1, "6M", 65536)
+    spec = FleetSpec(BenchImage(100000, (), allow_unsigned=True), tmp_path, tmp_path, 2, 0.1, 1, "6M", 65536)
     fleet = Fleet(spec, Runtime("none", ("none",)))
     fleet.server = ServerProcess(tmp_path, "127.0.0.1", 6969)
     fleet.server.air_bytes = {"multicast": 110000, "unicast": 20000}
@@ -208,7 +213,9 @@ def fleet(tmp_path: Path) -> Fleet:
 
 
 def test_the_page_shows_every_board_and_escapes_names(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.boards[0].result.version = fleet.boards[0].result.offered_version = "2"
+    result = fleet.boards[0].result
+    result.version = result.offered_version = "2"
+    result.outcome, result.confirmed = "updated", True
     path = tmp_path / "new" / "picture.html"
     write_picture(fleet, path)
     page = path.read_text()

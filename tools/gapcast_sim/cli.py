@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from gapcast.errors import OperatorError
-from gapcast_sim.board import BoardSpec, SimBoard, factory_image, local_address, prepare
+from gapcast_core.report import KEY_BYTES, is_board_id
+from gapcast_sim.board import SimBoard
 from gapcast_sim.options import BoardOptions, board_options, check_moment, check_output, write_output
 from gapcast_sim.process import ends_on_sigterm
+from gapcast_sim.provision import BoardSpec, factory_image, local_address, prepare
 from gapcast_sim.runtime import find_runtime
 
 DEFAULT_PORT = 69
@@ -30,6 +32,17 @@ class Options(BoardOptions):
     iface: str | None
     at_s: float
     raw: bool
+    report_key: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not is_board_id(self.board_id):
+            hint = "--id takes 1 to 32 of the characters 0-9, a-z and -"
+            raise OperatorError(f"{self.board_id!r} is no board id", hint)
+        if self.report_key is not None and not _is_key(self.report_key):
+            raise OperatorError(
+                "that is no report key", f"{2 * KEY_BYTES} hex digits: see `gapcast fleet add`"
+            )
 
     def spec(self) -> BoardSpec:
         """The board that was asked for. Raises OperatorError."""
@@ -49,7 +62,16 @@ class Options(BoardOptions):
             at_s=check_moment(self.at_s),
             raw=self.raw,
             limit_s=self.limit_s,
+            keys=self.trusted_keys(),
+            allow_unsigned=not self.trust,
+            report_key=self.report_key,
+            health_ms=self.health_ms,
+            power_cuts=self.power_cuts,
         )
+
+
+def _is_key(text: str) -> bool:
+    return len(text) == 2 * KEY_BYTES and all(digit in "0123456789abcdef" for digit in text)
 
 
 def _split_server(text: str) -> tuple[str, int]:
@@ -68,13 +90,14 @@ def _split_server(text: str) -> tuple[str, int]:
     "--iface", metavar="ADDR", help="The board's own address.  [default: the one that leads to the server]"
 )
 @click.option("--at", "at_s", default=0.0, metavar="EPOCH_S", help="Hold the first request until then.")
+@click.option("--report-key", metavar="HEX", help="Key of its reports; without one it sends none.")
 @click.option("--raw", is_flag=True, help="Keep any plain file as raw.bin; no image checks.")
 @board_options(loss=0.0)
 @click.pass_context
 def board(ctx: click.Context, /, **typed: Any) -> None:
     """Run one simulated board against a server, ours or any other.
 
-    Exit code 0 only if the new version booted (with --raw: if the file is complete).
+    Exit code 0 only if the new version runs and is confirmed (with --raw: if the file is complete).
     """
     options = Options(**typed)
     spec = options.spec()
@@ -97,10 +120,13 @@ def _tell(sim_board: SimBoard) -> None:
     if not sim_board.ok:
         click.echo(f"{result.id}: {result.outcome}: {result.detail}", err=True)
         return
+    if result.unsigned:
+        click.echo(f"{result.id}: took an UNSIGNED image: without --trust this board allows it", err=True)
     if result.outcome == "up_to_date":
         click.echo(f"{result.id}: runs {result.version} already, nothing to do")
         return
     done = "raw.bin is complete" if sim_board.spec.raw else f"runs {result.version}"
+    cuts = f", {result.cuts} power cuts, {result.bytes_again} bytes again" if result.cuts else ""
     click.echo(
-        f"{result.id}: {done}, {result.elapsed_s or 0:.2f} s, {result.repaired_blocks} blocks repaired"
+        f"{result.id}: {done}, {result.elapsed_s or 0:.2f} s, {result.repaired_blocks} blocks repaired{cuts}"
     )

@@ -16,7 +16,9 @@ from gapcast_sim.fleet import Fleet
 
 MAP_CELLS = 32
 SHADES = " ░▒▓█"
-PHASE_STYLE = {"master": "bold magenta", "listener": "cyan", "repair": "yellow", "running": "green"}
+PHASE_STYLE = {
+    "master": "bold magenta", "listener": "cyan", "repair": "yellow", "trial": "blue", "running": "green"
+}  # fmt: skip
 PLAIN_EVERY_S = 1.0
 MAX_TROUBLED = 10  # failed boards whose notes are shown
 MAX_NOTE_LINES = 3  # the last ones of each
@@ -104,6 +106,10 @@ def result_table(fleet: Fleet) -> Table:
     table.add_column("role")
     for name in ("blocks\nlost", "gaps", "largest\ngap", "repaired\nblocks", "repaired\nbytes", "time\ns"):
         table.add_column(name, justify="right")
+    if fleet.spec.power_cuts:
+        table.add_column("power\ncuts", justify="right")
+        table.add_column("bytes\nagain", justify="right")
+    table.add_column("state")
     table.add_column("version\nbooted", overflow="fold")
     for board in fleet.boards:
         result = board.result
@@ -115,7 +121,12 @@ def result_table(fleet: Fleet) -> Table:
             version += f" ({result.outcome}: {printable(result.detail)})"
         style = None if board.ok else "red"
         numbers = [str(number) for number in counts + repairs]
-        table.add_row(result.id, result.role, *numbers, elapsed, Text(version), style=style)
+        if fleet.spec.power_cuts:
+            again = "-" if result.bytes_again is None else str(result.bytes_again)
+            cells = [*numbers, elapsed, str(result.cuts), again]
+        else:
+            cells = [*numbers, elapsed]
+        table.add_row(result.id, result.role, *cells, result.state or "-", Text(version), style=style)
     return table
 
 
@@ -143,6 +154,14 @@ def air_lines(fleet: Fleet) -> list[str]:
         f"air: {sent} bytes = {sent / image:.2f} x image "
         f"(multicast {air['multicast'] / image:.2f}, unicast repair {air['unicast'] / image:.2f})",
     ]
+    if fleet.unsigned:
+        lines.append(
+            f"UNSIGNED: {fleet.unsigned} of {fleet.spec.boards} boards took this image although nobody "
+            "signed it, because they are provisioned to allow it"
+        )
+    kept = sum(board.result.kept_blocks for board in fleet.boards)
+    if kept:
+        lines.append(f"kept: {kept} blocks were right in the boards' flash before, and not downloaded")
     unicast = fleet.unicast_cost_bytes()
     if fleet.untouched:
         lines.append(

@@ -1,7 +1,8 @@
 """What a board's process prints: events of its pre-boot, or anything else, which becomes a note.
 
 The application on a board prints what it likes. Nothing of it may look like an event that its pre-boot
-never told, or break the launcher: from the event `application` on, only its `app` counts.
+never told, or break the launcher: from the event `application` on, only its `app` counts; and `confirmed`,
+which the launcher looks up in the board's flash, and `cut`, which is the board's last word.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     "note": {"text": _text},
     "ready": {},
     "started": {"ms": _number},
-    "header": {"version": _text},
+    "header": {"version": _text, "container_bytes": _number},
     "phase": {"phase": _text, "total": _number, "missing": _number},
     "blocks": _BLOCKS,
     "stream_over": {
@@ -49,11 +50,17 @@ _FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     },
     "verified": {"ms": _number, "repaired_blocks": _number, "repaired_bytes": _number},
     "bad_chunks": {"count": _number},
-    "result": {"outcome": _text, "detail": _text, "heap_peak_bytes": _number},
+    "kept": {"blocks": _number, "total": _number},
+    "unsigned": {},
+    "confirmed": {"version": _text},
+    "rolled_back": {"version": _text, "reason": _text},
+    "cut": {"ops": _number, "slot_bytes": _number},
+    "result": {"outcome": _text, "detail": _text, "heap_peak_bytes": _number, "slot_bytes": _number},
     "application": {},
     "app": {"version": _text, "heap_peak_bytes": _number},
     "raw": {"heap_peak_bytes": _number},
 }  # fmt: skip
+_OF_APPLICATION = ("app", "confirmed", "cut")
 
 
 def parse(line: bytes, *, in_application: bool = False) -> Event:
@@ -71,7 +78,7 @@ def parse(line: bytes, *, in_application: bool = False) -> Event:
         kind = event.get("event")
         fields = _FIELDS.get(kind) if isinstance(kind, str) else None
         known = fields is not None and all(check(event.get(name)) for name, check in fields.items())
-        if known and (kind == "app" or not in_application):
+        if known and (kind in _OF_APPLICATION or not in_application):
             return note(event["text"]) if kind == "note" else event
     return note(line.decode(errors="replace"))
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gapcast.errors import OperatorError
-from gapcast_sim.board import BoardSpec, SimBoard, factory_image, prepare
+from gapcast_sim.board import SimBoard
 from gapcast_sim.events import Event
+from gapcast_sim.image import BenchImage
+from gapcast_sim.provision import BoardSpec, factory_image, prepare
+from gapcast_sim.registry import Registry
 from gapcast_sim.result import BoardResult
 from gapcast_sim.runtime import Runtime
 from gapcast_sim.server import ServerProcess, free_port
@@ -25,12 +28,17 @@ BLOCK_BYTES = 1024
 Snapshot = tuple[float, str]
 
 
+def _serves_state() -> bool:
+    from gapcast.serve_cli import serve
+
+    return any(param.name == "state" for param in serve.params)
+
+
 @dataclass
 class FleetSpec:
     """What `gapcast sim` was asked for."""
 
-    image_name: str
-    image_bytes: int
+    image: BenchImage
     root: Path
     folder: Path
     boards: int
@@ -41,7 +49,14 @@ class FleetSpec:
     rx_queue: int = 6
     flash_timing: bool = False
     limit_s: float = 300.0
+    health_ms: int | None = None
+    power_cuts: int = 0
     serve_options: tuple[str, ...] = ()
+
+    @property
+    def image_bytes(self) -> int:
+        """Of the container: what the server sends."""
+        return self.image.container_bytes
 
 
 @dataclass
@@ -53,6 +68,7 @@ class Fleet:
     boards: list[SimBoard] = field(default_factory=list)
     snapshots: dict[str, list[Snapshot]] = field(default_factory=dict)
     server: ServerProcess | None = None
+    registry: Registry | None = None
     started_at: float = 0.0
     first_request: float = 0.0
     last_verified: float = 0.0
@@ -62,7 +78,9 @@ class Fleet:
     def build(self) -> None:
         """Make the boards' folders and the server, started by run(). Raises OperatorError."""
         port = free_port(SERVER_ADDRESS)
-        options = ("--rate", self.spec.rate, *self.spec.serve_options)
+        self.registry = Registry(self.spec.folder)
+        state = ("--state", str(self.registry.path)) if _serves_state() else ()
+        options = ("--rate", self.spec.rate, *state, *self.spec.serve_options)
         self.server = ServerProcess(self.spec.root, SERVER_ADDRESS, port, options)
         factory = factory_image()
         try:
@@ -70,8 +88,10 @@ class Fleet:
             self._go_file.unlink(missing_ok=True)  # of an earlier run in a kept folder
         except OSError as error:
             raise OperatorError(f"cannot use the folder {self.spec.folder}: {error.strerror}") from error
-        for number in range(1, self.spec.boards + 1):
-            board_spec = self._board_spec(number, port)
+        specs = [self._board_spec(number, port) for number in range(1, self.spec.boards + 1)]
+        keys = self.registry.enroll({spec.id: spec.folder for spec in specs})
+        for spec in specs:
+            board_spec = replace(spec, report_key=keys[spec.id])
             prepare(board_spec, factory)
             self.boards.append(SimBoard(board_spec, self.runtime, self._on_event))
             self.snapshots[board_spec.id] = []
@@ -84,7 +104,7 @@ class Fleet:
             folder=self.spec.folder / name,
             server=SERVER_ADDRESS,
             port=port,
-            image=self.spec.image_name,
+            image=self.spec.image.name,
             ip=f"127.0.{1 + number // 250}.{1 + number % 250}",
             loss=self.spec.loss,
             seed=self.spec.seed * MAX_BOARDS + number,
@@ -93,6 +113,11 @@ class Fleet:
             heap_bytes=self.spec.heap_bytes,
             go_file=self._go_file,
             limit_s=self.spec.limit_s,
+            keys=self.spec.image.keys,
+            allow_unsigned=self.spec.image.allow_unsigned,
+            health_ms=self.spec.health_ms,
+            power_cuts=self.spec.power_cuts,
+            image_bytes=self.spec.image.container_bytes,
         )
 
     async def run(self, tick: Callable[[Fleet], None], tick_s: float) -> None:
@@ -114,6 +139,15 @@ class Fleet:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.server.stop()
+        self._hear_reports()
+
+    def _hear_reports(self) -> None:
+        """What the server knows of its boards, into their results."""
+        assert self.registry is not None
+        states = self.registry.states()
+        for board in self.boards:
+            state = states.get(board.spec.id)
+            board.result.state = state.state if state else None
 
     @property
     def _go_file(self) -> Path:
@@ -152,6 +186,11 @@ class Fleet:
         return sum(board.ok and board.result.outcome == "up_to_date" for board in self.boards)
 
     @property
+    def unsigned(self) -> int:
+        """Boards that took an image which nobody signed."""
+        return sum(board.result.unsigned for board in self.boards)
+
+    @property
     def ok(self) -> bool:
         """Every board runs the new version, and the server lived to see it."""
         return self.completed == self.spec.boards and not (self.server and self.server.failure)
@@ -176,6 +215,8 @@ class Fleet:
             "boards": self.spec.boards,
             "completed": self.completed,
             "untouched": self.untouched,
+            "unsigned": self.unsigned,
+            "power_cuts": sum(board.result.cuts for board in self.boards),
             "elapsed_s": self.elapsed_s,
             "air_bytes": self.server.air_bytes,
             "unicast_cost_bytes": self.unicast_cost_bytes(),

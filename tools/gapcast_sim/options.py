@@ -13,6 +13,7 @@ import click
 
 from gapcast.errors import OperatorError
 from gapcast.image.files import parse_size
+from gapcast.image.keys import board_key_text, load_public
 
 STOCK_RX_QUEUE = 6  # ESP-IDF's CONFIG_LWIP_UDP_RECVMBOX_SIZE
 MAX_RX_QUEUE = 64  # what ESP-IDF can be built with
@@ -21,8 +22,13 @@ RX_QUEUE_HELP = "Datagrams a board's socket queues, 1 to 64.  [default: 6 with -
 # The smallest heap with which boards take a 1.5 MiB image at 10 % loss, by trial in steps of 4 KiB with
 # MicroPython 1.25 for i386: below 92k not even the imports fit, at 104k a buffer of 2 KiB found no room in
 # one piece. The simulated hardware is in that heap too, so it says nothing about what an ESP32 needs.
-MIN_HEAP_BYTES = 108 * 1024
+MIN_HEAP_BYTES = 160 * 1024
 DAY_S = 86400
+MAX_POWER_CUTS = 100
+TRUST_HELP = (
+    "Public key (PEM) whose signatures the boards take; may be repeated. "
+    "Without one they take unsigned images, and the results say so."
+)
 
 Command = Callable[..., object]
 
@@ -36,7 +42,7 @@ def board_options(loss: float) -> Callable[[Command], Command]:
         click.option(
             "--seed", default=1, show_default=True, help="Seed of that loss (and of a sample image)."
         ),
-        click.option("--heap", default="112k", show_default=True, help="MicroPython's heap on a board."),
+        click.option("--heap", default="192k", show_default=True, help="MicroPython's heap on a board."),
         click.option("--rx-queue", type=int, help=RX_QUEUE_HELP),
         click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says."),
         click.option(
@@ -45,6 +51,25 @@ def board_options(loss: float) -> Callable[[Command], Command]:
             default=300.0,
             show_default=True,
             help="Seconds until a board is switched off.",
+        ),
+        click.option(
+            "--trust",
+            multiple=True,
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="PUB",
+            help=TRUST_HELP,
+        ),
+        click.option(
+            "--health-ms",
+            type=click.IntRange(100, DAY_S * 1000),
+            help="Time that a new application has to prove itself.  [default: the boards', 60000]",
+        ),
+        click.option(
+            "--power-cuts",
+            type=click.IntRange(0, MAX_POWER_CUTS),
+            default=0,
+            show_default=True,
+            help="How often a board loses its power, at random flash operations.",
         ),
         click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results here."),
     )
@@ -67,6 +92,9 @@ class BoardOptions:
     rx_queue: int | None
     flash_timing: bool
     limit_s: float
+    trust: tuple[Path, ...]
+    health_ms: int | None
+    power_cuts: int
     json_file: Path | None
 
     def __post_init__(self) -> None:
@@ -85,8 +113,12 @@ class BoardOptions:
 
     @property
     def heap_bytes(self) -> int:
-        """From "112k"."""
+        """From "192k"."""
         return parse_size(self.heap)
+
+    def trusted_keys(self) -> tuple[str, ...]:
+        """The keys of --trust as boards have them. Raises OperatorError."""
+        return tuple(board_key_text(load_public(path)) for path in self.trust)
 
     @property
     def queue(self) -> int:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from gapcast_core.container import HEADER_BYTES
 from gapcast_sim.events import Event
+
+FAILURES = ("failed", "refused", "rolled_back")
 
 
 @dataclass
@@ -26,8 +29,14 @@ class BoardResult:
     boots: int = 0
     slot: int | None = None
     offered_version: str | None = None
-    outcome: str = "none"  # updated, up_to_date, refused, failed, raw
+    outcome: str = "none"  # updated, up_to_date, refused, failed, rolled_back, on_trial, raw
     detail: str = ""
+    confirmed: bool = False  # the image that runs has proven itself: nothing goes back from it
+    unsigned: bool = False  # the image had no signature, and this board is provisioned to take such
+    kept_blocks: int = 0  # right in flash before the first request: not downloaded
+    cuts: int = 0  # times that it lost its power
+    bytes_again: int | None = None  # of the image, downloaded although it had them before; with power cuts
+    state: str | None = None  # the last report of it that the server has
     rejoins: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -49,6 +58,7 @@ class Recorder:
     _started_ms: int = 0
     _streams: int = 0
     _unsent: int = 0
+    stored_bytes: int = 0  # payload and digest table of the image offered
 
     def take(self, event: Event) -> None:
         """One event line of the board."""
@@ -75,6 +85,21 @@ class Recorder:
 
     def _on_header(self, event: Event) -> None:
         self.result.offered_version = event["version"]
+        self.stored_bytes = max(event["container_bytes"] - HEADER_BYTES, 0)
+
+    def _on_kept(self, event: Event) -> None:
+        if self.result.boots == 1:
+            self.result.kept_blocks = event["blocks"]
+
+    def _on_unsigned(self, _event: Event) -> None:
+        self.result.unsigned = True
+
+    def _on_confirmed(self, _event: Event) -> None:
+        self.result.confirmed = True
+
+    def _on_rolled_back(self, event: Event) -> None:
+        self.result.outcome = "rolled_back"
+        self.result.detail = f"{event['version']}: {event['reason']}"
 
     def _on_phase(self, event: Event) -> None:
         self.phase = event["phase"]
@@ -120,14 +145,19 @@ class Recorder:
 
     def _on_result(self, event: Event) -> None:
         self._heap(event)
+        result = self.result
         outcome, detail = event["outcome"], event["detail"]
-        if self.result.outcome == "updated" and outcome != "updated":
-            # The boot after an update finds nothing to do, or no server: that does not undo the update.
-            if outcome != "up_to_date":
-                self.note(f"boot {self.result.boots}: {outcome}: {detail}")
+        if outcome == "updated":
+            result.confirmed = False
+        elif result.outcome in ("updated", "on_trial", "rolled_back"):
+            # What a later boot finds, or does not find, undoes neither an update nor a rollback.
+            if outcome not in ("up_to_date", "on_trial", result.outcome):
+                self.note(f"boot {result.boots}: {outcome}: {detail}")
             return
-        self.result.outcome = outcome
-        self.result.detail = detail
+        elif outcome == "up_to_date":
+            result.confirmed = True  # no trial any more; the flash is asked all the same
+        result.outcome = outcome
+        result.detail = detail
 
     def _on_app(self, event: Event) -> None:
         self.result.version = event.get("version")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,17 @@ import click
 from rich.console import Console
 
 from gapcast.errors import OperatorError
-from gapcast.image.boards import chip_of_board
-from gapcast.image.build import build_container, read_container
-from gapcast.image.files import parse_size, write_atomically
-from gapcast.image.sample import build_sample
-from gapcast_sim.board import BOARD_TYPE
+from gapcast.image.files import parse_size
+from gapcast.image.sample_apps import APPS
 from gapcast_sim.display import Display, air_lines, problem_lines, result_table
 from gapcast_sim.fleet import MAX_BOARDS, Fleet, FleetSpec
+from gapcast_sim.image import place_image, place_sample
 from gapcast_sim.options import BoardOptions, board_options, check_output, write_output
 from gapcast_sim.picture import write_picture
 from gapcast_sim.process import ends_on_sigterm
 from gapcast_sim.runtime import find_runtime
 from gapcast_sim.workdir import work_folder
 
-DEMO_VERSION = "2.0.0"
 TICK_S = 0.1
 PLAIN_WIDTH = 110  # of the table when it goes to a file or a pipe
 
@@ -38,6 +34,7 @@ class Options(BoardOptions):
     boards: int
     rate: str
     size: str
+    app: str
     keep: Path | None
     picture: Path
     cpython: bool
@@ -49,10 +46,12 @@ class Options(BoardOptions):
 
     def spec(self, image: Path | None, work: Path) -> FleetSpec:
         """The bench that was asked for, with its image in place. Raises OperatorError."""
-        name, image_bytes = _place_image(image, parse_size(self.size), self.seed, work / "root")
+        if image is None:
+            placed = place_sample(work, parse_size(self.size), self.seed, self.app)
+        else:
+            placed = place_image(work, image, self.trusted_keys())
         return FleetSpec(
-            image_name=name,
-            image_bytes=image_bytes,
+            image=placed,
             root=work / "root",
             folder=self.keep or work / "boards",
             boards=self.boards,
@@ -63,6 +62,8 @@ class Options(BoardOptions):
             rx_queue=self.queue,
             flash_timing=self.flash_timing,
             limit_s=self.limit_s,
+            health_ms=self.health_ms,
+            power_cuts=self.power_cuts,
         )
 
 
@@ -73,6 +74,13 @@ class Options(BoardOptions):
     "--rate", default="6M", show_default=True, help="The shared air, bits per second; 0 is no limit."
 )
 @click.option("--size", default="1536k", show_default=True, help="Size of the sample image.")
+@click.option(
+    "--app",
+    type=click.Choice(list(APPS)),
+    default="ok",
+    show_default=True,
+    help="What the sample does when it runs.",
+)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the boards' flash in this folder.")
 @click.option(
     "--picture", type=click.Path(path_type=Path), default=Path("gapcast-sim.html"), show_default=True
@@ -83,11 +91,16 @@ class Options(BoardOptions):
 def sim(ctx: click.Context, /, image: Path | None, **typed: Any) -> None:
     """Simulate a bench of boards on this machine and update it.
 
-    IMAGE is a container (N.gap) or an application image for board SIM; without it a sample is made.
-    Exit code 0 only if every board booted the new version (and the server lived to see it). Boards whose
-    flash --keep kept from an earlier run with this image have nothing to do: the output says so.
+    IMAGE is a container (N.gap) or an application image for board SIM; without it a sample is made, and
+    signed with a key of this run, which its boards trust. An unsigned IMAGE is taken by boards that are
+    provisioned to allow it, and the output says so.
+
+    Exit code 0 only if every board runs the new version, confirmed (and the server lived to see it). Boards
+    whose flash --keep kept from an earlier run with this image have nothing to do: the output says so.
     """
     options = Options(**typed)
+    if options.trust and image is None:
+        raise OperatorError("--trust is for an IMAGE of yours", "the sample's own key is trusted anyway")
     if options.json_file:
         check_output("--json", options.json_file)
     check_output("--picture", options.picture)
@@ -102,22 +115,6 @@ def sim(ctx: click.Context, /, image: Path | None, **typed: Any) -> None:
     _tell(fleet, console, options)
     if not fleet.ok:
         ctx.exit(1)
-
-
-def _place_image(image: Path | None, size_bytes: int, seed: int, root: Path) -> tuple[str, int]:
-    """(name, container bytes) of the image, put where the server finds it."""
-    root.mkdir(parents=True)
-    if image is not None and image.suffix == ".gap":
-        container = read_container(image)
-        if container.header.board != BOARD_TYPE:
-            raise OperatorError(f"{image} is for board {container.header.board}", "simulated boards are SIM")
-        shutil.copyfile(image, root / "image.gap")
-        return "image", (root / "image.gap").stat().st_size
-    chip = chip_of_board(BOARD_TYPE)
-    data = image.read_bytes() if image else build_sample(size_bytes, DEMO_VERSION, chip, seed)
-    container = build_container(data, "image", BOARD_TYPE, chip)
-    write_atomically(root / "image.gap", [container.data])
-    return "image", len(container.data)
 
 
 def _run(fleet: Fleet, console: Console) -> None:

@@ -119,6 +119,12 @@ class GapList:
 
     def add_range(self, first, length):
         """Blocks first..first+length-1 are stored now."""
+        end = min(first + length, self.total + 1)
+        if first >= self.next_block and first < end:  # behind all that was seen: no need to count
+            if first > self.next_block:
+                self._append(self.next_block, first - self.next_block)
+            self.next_block = end
+            return
         for block in range(first, first + length):
             self.add(block)
 

@@ -31,6 +31,12 @@ WAIT_MS = 3500  # the server says "wait" about once a second: three may be lost
 BACKOFF_MIN_MS = 500
 BACKOFF_SPAN_MS = 1500
 
+# Anybody in the network can send DATA to the group in the server's name, and each number that is
+# believed costs a chunk. So a block far ahead of the stream is believed only when it continues from the
+# one that was last heard out there. After a long loss that costs one block more.
+JUMP_BLOCKS = 64
+JUMP_STEP_BLOCKS = 8  # a window: of the blocks after the first one some may be lost too
+
 
 class Receiver:
     """State of one session.
@@ -57,6 +63,7 @@ class Receiver:
         self._repeats = 0
         self._in_window = 0
         self._asked = 0
+        self._far_block = -JUMP_BLOCKS  # the last one that was heard far ahead
         self._waiting = False  # told so by an OACK mc=0
         self._half_window = offer.window // 2 or 1
         self._full_bytes = wire.HEADER_BYTES + offer.blksize
@@ -91,6 +98,8 @@ class Receiver:
             return self._beyond(block, length)
         if length != self._full_bytes and not (block == self.gaps.total and length >= self._last_bytes):
             return self._drop("wrong_length")
+        if block > self.position + JUMP_BLOCKS and not self._is_continued(block):
+            return self._drop("far_ahead")
         self._heard_ms = now_ms
         self._repeats = 0
         self.heard_data = True
@@ -100,6 +109,15 @@ class Receiver:
         self.duplicates += 1
         self._moved(block)
         return 0
+
+    def _is_continued(self, block):
+        """Whether a block far ahead is one to believe."""
+        if self.is_master and block <= self._acked + 1 + JUMP_BLOCKS:
+            return True  # it was asked for: what this client had already is skipped
+        step = block - self._far_block
+        self._far_block = block
+        # The server says its last block again while nobody answers.
+        return 0 < step <= JUMP_STEP_BLOCKS or (step == 0 and block == self.gaps.total)
 
     def stored(self, block):
         """Block `block` is in flash now."""

@@ -6,21 +6,28 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
 from gapcast.errors import OperatorError
 from gapcast.image.boards import Chip
 from gapcast.image.espapp import parse_app
 from gapcast.image.files import read_bounded
+from gapcast.image.keys import board_key, sign
 from gapcast_core.container import (
     CHUNK_BYTES,
     DIGEST_BYTES,
+    FLAG_RETRY,
     HEADER_BYTES,
+    IMAGE_HEAD_BYTES,
     MAX_PAYLOAD_BYTES,
     Header,
     chunk_digest,
     content_id,
     parse_header,
+    signature_place,
 )
 from gapcast_core.errors import PeerError, UsageError
+from gapcast_core.signature import check_header
 
 MAX_CONTAINER_BYTES = (
     HEADER_BYTES + MAX_PAYLOAD_BYTES + MAX_PAYLOAD_BYTES // CHUNK_BYTES * DIGEST_BYTES + 1024
@@ -57,6 +64,12 @@ class Container:
         return str(content_id(self.data))
 
     @property
+    def key_id(self) -> str | None:
+        """Whose signature the header carries, in 16 hex digits, whether it fits or not; None: unsigned."""
+        place = signature_place(self.data)
+        return place[0].hex() if place is not None else None
+
+    @property
     def payload(self) -> memoryview:
         """The image with its padding: whole 4 KiB chunks."""
         return memoryview(self.data)[HEADER_BYTES : HEADER_BYTES + self.header.payload_bytes]
@@ -91,6 +104,8 @@ class Container:
             found.append("the digest table does not fit its digest in the header")
         if hashlib.sha256(self.image).digest() != self.header.image_digest:
             found.append("the image does not fit its digest in the header")
+        if self.header.image_head != bytes(self.image[:IMAGE_HEAD_BYTES]).ljust(IMAGE_HEAD_BYTES, b"\0"):
+            found.append("the head of the image is not the copy of it in the header")
         bad = self.bad_chunks()
         if bad:
             shown = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
@@ -101,7 +116,14 @@ class Container:
 
 
 def build_container(
-    image: bytes, name: str, board: str, chip: Chip, version: str | None = None, counter: int = 0
+    image: bytes,
+    name: str,
+    board: str,
+    chip: Chip,
+    version: str | None = None,
+    counter: int = 0,
+    key: RSAPrivateKey | None = None,
+    retry: bool = False,
 ) -> Container:
     """The container of an application image.
 
@@ -112,6 +134,8 @@ def build_container(
         chip: The board's chip; the image must be built for it.
         version: None takes the version from the image's descriptor.
         counter: Anti-rollback: a board takes no image with a lower counter than the one it runs; below 2**32.
+        key: Who signs it (see gapcast.image.keys); None leaves it unsigned, and few boards take it then.
+        retry: Boards take it although they went back from the same content before.
 
     Raises:
         ImageRefused: `image` is no application for that chip.
@@ -131,11 +155,43 @@ def build_container(
         sizes = Header(name, version, board, len(image), b"", b"")
         table += _PAD * (sizes.table_bytes - len(table))
         digests = hashlib.sha256(table).digest(), hashlib.sha256(image).digest()
-        header = Header(name, version, board, len(image), *digests, counter)
-        packed = header.pack()
-        return Container(parse_header(packed), packed + payload + table)
+        named = {"image_head": image[:IMAGE_HEAD_BYTES], "flags": FLAG_RETRY if retry else 0}
+        header = Header(name, version, board, len(image), *digests, counter, **named)
+        return _sealed(header, payload + table, key)
     except UsageError as error:
         raise OperatorError(f"this cannot be a container: {error}") from error
+
+
+def sign_container(container: Container, key: RSAPrivateKey, retry: bool | None = None) -> Container:
+    """The container with `key`'s signature in place of what it had; its content id changes with that.
+
+    Everything is verified first: a signature vouches for all of it.
+
+    Args:
+        retry: Boards take it although they went back from the same content before; None leaves that as it is.
+
+    Raises:
+        ContainerDamaged: Something in it does not fit its digests.
+        ImageRefused: The image inside is no application.
+    """
+    problems = container.problems()
+    if problems:
+        raise ContainerDamaged("damaged", f"this container is damaged and not signed: {problems[0]}")
+    parse_app(bytes(container.image))
+    header = parse_header(container.data)
+    if retry is not None:
+        header.flags = FLAG_RETRY if retry else 0
+    return _sealed(header, container.data[HEADER_BYTES:], key)
+
+
+def _sealed(header: Header, rest: bytes, key: RSAPrivateKey | None) -> Container:
+    if key is None:
+        packed = header.pack()
+    else:
+        public = board_key(key.public_key())
+        packed = header.pack(public.key_id, sign(key, header.signed_part()))
+        check_header(packed, [public])  # a fault while signing would be found on the boards only
+    return Container(parse_header(packed), packed + rest)
 
 
 def parse_container(data: bytes) -> Container:

@@ -273,9 +273,14 @@ def _descriptor(data: bytes, segments: tuple[Segment, ...]) -> Descriptor:
     if fields[0] != DESCRIPTOR_MAGIC:
         hint = "a boot loader or a test program, perhaps; an application has one at byte 32"
         _refuse("no_descriptor", "the image has no application descriptor", hint)
-    texts = [bytes(field).split(b"\0")[0].decode("ascii", "replace") for field in fields[3:8]]
-    version, project, time, date, idf = texts
+    version, project, time, date, idf = [_printable(field) for field in fields[3:8]]
     return Descriptor(version, project, date, time, idf, fields[1], fields[8])
+
+
+def _printable(field: bytes) -> str:
+    """The text in a NUL-padded field. It is shown on terminals, which must not obey it."""
+    text = field.split(b"\0")[0].decode("ascii", "replace")
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _checksum(parts: list[bytes] | list[memoryview]) -> int:

@@ -57,7 +57,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     except OSError as error:
         raise OperatorError(f"cannot write {path}: {error.strerror}") from error
 
@@ -104,7 +104,8 @@ def _replaceable(path: Path) -> Path:
     return path.resolve()
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on disk; raises OSError."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)  # the rename itself is on disk only now

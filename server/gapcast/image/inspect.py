@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from gapcast.image.boards import chip_name
 from gapcast.image.build import Container, ContainerDamaged, parse_container
 from gapcast.image.espapp import AppImage, ImageRefused, parse_app
 from gapcast.image.sample import read_application
-from gapcast_core.container import MAGIC, SIGNATURE_OFFSET
+from gapcast_core.appimage import chip_id_of, head_fault
+from gapcast_core.container import FLAG_RETRY, MAGIC
+
+SIGNATURE_NAME = "RSA-3072 PSS"  # present; whether it fits is `gapcast image verify`'s to say
 
 
 def report(data: bytes) -> dict[str, Any]:
@@ -56,10 +60,17 @@ def _container_facts(container: Container) -> dict[str, Any]:
         "good_chunks": header.chunks - bad,
         "table_sha256": header.table_digest.hex(),
         "image_sha256": header.image_digest.hex(),
-        "signature": "none"
-        if container.header_bytes[SIGNATURE_OFFSET : SIGNATURE_OFFSET + 2] == b"\0\0"
-        else "present",
+        "image_head": _head_text(header.image_head),
+        "retry": bool(header.flags & FLAG_RETRY),
+        "signature": "none" if container.key_id is None else SIGNATURE_NAME,
+        "key_id": container.key_id,
     }
+
+
+def _head_text(head: bytes) -> str:
+    """What boards read out of the head, without the image."""
+    chip_id = chip_id_of(head)
+    return head_fault(head, chip_id) or f"application for {chip_name(chip_id)}"
 
 
 def _application_report(data: bytes) -> dict[str, Any]:
@@ -96,4 +107,7 @@ def _finish(kind: str, facts: dict[str, Any], problems: list[str]) -> dict[str, 
         verdict = f"damaged {kind}: {problems[0]}" if kind == "container" else f"refused: {problems[0]}"
     else:
         verdict = f"intact {kind}, {facts['version']} for {facts.get('board') or facts['chip']}"
+        if kind == "container":
+            key_id = facts["key_id"]
+            verdict += f", signature by {key_id} not verified" if key_id else ", unsigned"
     return {"kind": kind, **facts, "intact": not problems, "problems": problems, "verdict": verdict}

@@ -25,6 +25,7 @@ from gapcast.image.espapp import (
     build_app,
     segment_room,
 )
+from gapcast.image.sample_apps import sample_source
 
 BLOCK_MAGIC = b"GAPSIMAP"
 BLOCK_FORM = 1
@@ -32,19 +33,10 @@ BLOCK_OFFSET = DESCRIPTOR_OFFSET + DESCRIPTOR_BYTES  # in the file: 288
 _BLOCK = struct.Struct("<8sII32s")
 MAX_SAMPLE_BYTES = 16 << 20  # ESP-IDF refuses a segment of 16 MiB and more (esp_image_format.c, SIXTEEN_MB)
 
-# It must run under MicroPython and CPython alike.
-_MAIN = '''\
-"""A sample application for a simulated board: it reports its version."""
 
-VERSION = {version!r}
-
-
-def main(board):
-    board.report(version=VERSION)
-'''
-
-
-def build_sample(size: int, version: str, chip: Chip, seed: int = 0, source: str | None = None) -> bytes:
+def build_sample(
+    size: int, version: str, chip: Chip, seed: int = 0, source: str | None = None, app: str = "ok"
+) -> bytes:
     """Sample firmware, the same bytes for the same arguments.
 
     Args:
@@ -52,13 +44,14 @@ def build_sample(size: int, version: str, chip: Chip, seed: int = 0, source: str
         version: What the descriptor and the application say; 1 to 31 printable ASCII characters.
         chip: The chip that the header names.
         seed: Of the payload, which does not compress.
-        source: Another main.py than the built-in one.
+        source: Another main.py than the built-in ones.
+        app: Which built-in one: see gapcast.image.sample_apps.
 
     Raises:
         OperatorError: The size is too small or too large (the message says what would do), the version is
             too long, or the source has no main().
     """
-    block = application_block(source if source is not None else main_source(version))
+    block = application_block(source if source is not None else main_source(version, app))
     smallest = _smallest(len(block))
     if not smallest <= size < MAX_SAMPLE_BYTES:
         raise OperatorError(
@@ -79,15 +72,15 @@ def build_sample(size: int, version: str, chip: Chip, seed: int = 0, source: str
     return image + b"\xff" * (size - len(image))
 
 
-def main_source(version: str) -> str:
-    """The built-in main.py, which reports `version`.
+def main_source(version: str, app: str = "ok") -> str:
+    """The built-in main.py called `app`, which reports `version`.
 
     Raises:
         OperatorError: A container could not carry that version.
     """
     if not version.isascii() or not all(32 < ord(char) < 127 for char in version):
         raise OperatorError(f"{version!r} is no version", "printable ASCII without blanks, such as 1.2.0")
-    return _MAIN.format(version=version)
+    return sample_source(app, version)
 
 
 def application_block(source: str) -> bytes:

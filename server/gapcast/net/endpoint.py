@@ -46,6 +46,7 @@ class Endpoint:
         self._timer_at = float("inf")
         self._open = True
         self.on_heard: Callable[[float], None] | None = None
+        self.on_effect: Callable[[object], None] | None = None  # neither datagram nor event
         pump.endpoints += 1
         loop.add_reader(sock.fileno(), self._on_readable)
 
@@ -158,6 +159,8 @@ class Endpoint:
                 self._send(effect)
             elif isinstance(effect, Event):
                 self._report.event(effect)
+            elif self.on_effect is not None:
+                self.on_effect(effect)
 
     def _send(self, datagram: Datagram) -> None:
         """One datagram; what the kernel does not take is lost like on the air, and repeated by a timer."""

@@ -54,6 +54,9 @@ class Report:
         if isinstance(event, events.Dropped):
             self.drops[event.reason] += 1
             return
+        if isinstance(event, events.Refused):
+            self.refused((event.address, event.port), event.name, event.reason)
+            return
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
         self.line(event.kind, fields)
 
@@ -108,6 +111,8 @@ def human(kind: str, fields: dict[str, object]) -> str:
     if form is None:
         return f"{kind} " + " ".join(f"{key}={value}" for key, value in fields.items())
     shown = {key: _clean(value) for key, value in fields.items()}
+    if kind == "refused":
+        shown["reason"] = _WHY.get(str(fields.get("reason")), shown["reason"])
     return form.format(**shown)
 
 
@@ -131,5 +136,18 @@ _FORMS = {
     "transfer_done": "{address}: {name}: {outcome} {text}: {bytes} bytes in {seconds:.2f} s",
     "scan_truncated": "more than {entries} files and folders: some containers are not found by their id",
     "refused": "{address}: refused {name}: {reason}",
+    "report": "{address}: {id} ({board}) reports {state}: version {version} {reason}",
+    "fleet": "{boards} boards may report, see `gapcast fleet list`; state in {path}",
     "stopped": "stopped; bytes sent: {air_bytes[multicast]} multicast, {air_bytes[unicast]} unicast",
+}
+
+# What a person needs to hear about a refused report, beside the stable name that --json has.
+_WHY = {
+    "unknown_board": "this board is not known here: `gapcast fleet add` makes it known",
+    "wrong_mac": "not signed with this board's key: a forgery, or its report_key differs from ours",
+    "old_sequence": "an old report: a replay, or its flash was erased (`gapcast fleet add --replace`)",
+    "state_locked": "the fleet's state file is locked by another program",
+    "state_full": "no space left for the fleet's state file",
+    "state_failed": "the fleet's state file cannot be written: see `gapcast fleet list`",
+    "no_options": "a request without options, see --require-options",
 }

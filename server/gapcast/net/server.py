@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import signal
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from gapcast.fleet.schema import default_path
 from gapcast.net.endpoint import Endpoint
+from gapcast.net.ports import Ports
 from gapcast.net.pump import Pump
+from gapcast.net.receptions import Receptions
 from gapcast.net.report import AIR_EVERY_S, Report
-from gapcast.net.udp import open_session, receive_request
+from gapcast.net.transfers import Transfers, toucher
+from gapcast.net.udp import receive_request
+from gapcast.protocol.credit import error_within
 from gapcast.protocol.events import Dropped
 from gapcast.protocol.groups import GroupPool
 from gapcast.protocol.multicast import Session
-from gapcast.protocol.negotiate import Request, can_multicast, plan_join, plan_unicast, read_request
+from gapcast.protocol.negotiate import Request, can_multicast, plan_join, read_report_name, read_request
 from gapcast.protocol.pacer import Pacer
 from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address
-from gapcast.protocol.unicast import Transfer
 from gapcast.store import SCAN_MAX_ENTRIES, Identity, Opened, Store
 from gapcast_core.errors import PeerError
-from gapcast_core.wire import OP_RRQ, OP_WRQ, pack_error
+from gapcast_core.wire import OP_RRQ, OP_WRQ
 
 MAX_SESSIONS = 64  # forged RRQs with many block sizes: each costs a socket and a group
-MAX_TRANSFERS = 256  # forged RRQs: each costs a socket, and its content up to 64 MiB (shared)
 REQUESTS_PER_CALLBACK = 16  # then the running transfers have their turn, however many RRQs arrive
 TOUCH_EVERY_S = 0.25  # repair traffic counts as a sign of life in a session no more often
 
@@ -35,11 +39,17 @@ SessionKey = tuple[Identity, int, str]  # content, blksize, address asked: its n
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the operator chose. rate_bps: None is unlimited; interface: an address for multicast, or None."""
+    """What the operator chose.
+
+    rate_bps: None is unlimited. interface: an address for multicast, or None. state: the file with what
+    boards reported. require_options: refuse requests without options, which only long DATA can answer.
+    """
 
     rate_bps: float | None = None
     interface: str | None = None
     settings: Settings = field(default_factory=Settings)
+    state: Path = field(default_factory=default_path)
+    require_options: bool = False
 
 
 class Server:
@@ -54,7 +64,9 @@ class Server:
         self._pump = Pump(self._loop, Pacer(config.rate_bps))
         self._groups = GroupPool(random.randrange(1 << 18), MAX_SESSIONS)
         self._sessions: dict[SessionKey, tuple[Session, Endpoint]] = {}
-        self._transfers: dict[Address, tuple[Transfer, Endpoint, tuple[Request, str]]] = {}
+        self._ports = Ports(self._loop, main.getsockname()[0], config.interface, self._pump, report)
+        self._transfers = Transfers(self._ports, config.require_options)
+        self._receptions = Receptions(self._ports, config.state)
         self._stopping = asyncio.Event()
         self._truncated_told = False
 
@@ -94,8 +106,8 @@ class Server:
         self._main.close()
         for _session, endpoint in list(self._sessions.values()):
             endpoint.close()
-        for _transfer, endpoint, _request in list(self._transfers.values()):
-            endpoint.close()
+        self._transfers.close()
+        self._receptions.close()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.remove_signal_handler(number)
         self._report.stopped()
@@ -121,22 +133,25 @@ class Server:
             # Never answered: two servers, or a chargen port, would answer for ever.
             self._report.event(Dropped("not_a_request"))
             return
+        name = ""
         try:
+            if data[1] == OP_WRQ:
+                self._receptions.open(read_report_name(data), source, asked)
+                return
             request = read_request(data)
-        except PeerError as error:
-            self._refuse(error, "", source)
-            return
-        try:
+            name = request.name
             self._serve(request, source, asked)
         except PeerError as error:
-            self._refuse(error, request.name, source)
+            self._refuse(error, name, source, len(data))
 
-    def _refuse(self, error: PeerError, name: str, source: Address) -> None:
-        """ERROR from the main port: shorter than most requests, so no amplifier."""
+    def _refuse(self, error: PeerError, name: str, source: Address, received_bytes: int) -> None:
+        """ERROR from the main port, cut to what the request has paid for."""
         self._report.event(Dropped(error.reason))
         if name:
             self._report.refused(source, name, error.reason)
-        answer = pack_error(error.code, error.reason.replace("_", " "))
+        answer = error_within(error.code, error.reason.replace("_", " "), received_bytes)
+        if answer is None:
+            return
         try:
             self._main.sendto(answer, source)
             self._report.air.count(len(answer), False)
@@ -144,26 +159,27 @@ class Server:
             self._report.event(Dropped("send_failed"))
 
     def _serve(self, request: Request, source: Address, asked: str) -> None:
-        if self._is_repeated(request, source, asked):
+        if self._transfers.is_repeated(request, source, asked):
             return
         opened = self._store.open(request.name)
         if can_multicast(request, opened.content.size) and self._join(request, opened, source, asked):
             return
-        self._open_transfer(request, opened, source, asked)
-
-    def _is_repeated(self, request: Request, source: Address, asked: str) -> bool:
-        """The RRQ of a running transfer again; another RRQ from its port ends that transfer."""
-        found = self._transfers.get(source)
+        found = self._transfers.open(request, opened, source, asked)
         if found is None:
-            return False
-        transfer, endpoint, before = found
-        if before == (request, asked):
-            transfer.repeat_offer(self._loop.time())
-            endpoint.settle()
-            return True
-        transfer.replace(self._loop.time())
+            return
+        transfer, endpoint = found
+        session = self._sessions.get((opened.identity, request.blksize, asked))
+        if session is not None and transfer.ranges_text is not None:
+            touch = functools.partial(self._touch, session, source[0])
+            endpoint.on_heard = toucher(touch, transfer, TOUCH_EVERY_S)
         endpoint.settle()
-        return False
+
+    def _touch(self, found: tuple[Session, Endpoint], host: str, now: float) -> None:
+        """`host` is repairing."""
+        session, endpoint = found
+        if not session.closed:
+            session.touch(host, now)
+            endpoint.settle()
 
     # ---- multicast ----
 
@@ -172,7 +188,9 @@ class Server:
         now = self._loop.time()
         key = (opened.identity, request.blksize, asked)
         self._leave_others(key, source, now)
-        found = self._sessions.get(key) or self._open_session(key, request, opened, asked, now)
+        found = self._sessions.get(key)
+        if found is None or found[0].ending:
+            found = self._open_session(key, request, opened, asked, now)
         if found is None:
             return False
         session, endpoint = found
@@ -192,9 +210,15 @@ class Server:
         self, key: SessionKey, request: Request, opened: Opened, asked: str, now: float
     ) -> tuple[Session, Endpoint] | None:
         group = self._groups.acquire(now)
+        if group is None and self._evict_session(now):
+            group = self._groups.acquire(now)
         if group is None:
             return None
-        sock = self._session_socket(asked)
+        try:
+            sock = self._ports.open_socket(asked)
+        except PeerError:
+            self._groups.release(group, now)
+            raise
         content = opened.content
         session = Session(request.name, content, request.blksize, group, self._config.settings, now)
 
@@ -203,61 +227,16 @@ class Server:
             if self._sessions.get(key, (None,))[0] is session:
                 del self._sessions[key]
 
-        endpoint = self._endpoint(sock, session, group, on_closed)
+        endpoint = self._ports.endpoint(sock, session, group, on_closed)
         self._sessions[key] = (session, endpoint)
         return session, endpoint
 
-    # ---- unicast ----
-
-    def _open_transfer(self, request: Request, opened: Opened, source: Address, asked: str) -> None:
-        if len(self._transfers) >= MAX_TRANSFERS:
-            raise PeerError("busy")
-        now = self._loop.time()
-        plan = plan_unicast(request, opened.content.size)
-        sock = self._session_socket(asked)
-        transfer = Transfer(source, request.name, plan, opened.content, now)
-
-        def on_closed(_endpoint: Endpoint) -> None:
-            if self._transfers.get(source, (None,))[0] is transfer:
-                del self._transfers[source]
-
-        endpoint = self._endpoint(sock, transfer, None, on_closed)
-        self._transfers[source] = (transfer, endpoint, (request, asked))
-        session = self._sessions.get((opened.identity, request.blksize, asked))
-        if session is not None and plan.ranges is not None:
-            endpoint.on_heard = self._toucher(session, source[0])
-            endpoint.on_heard(now)
-        endpoint.settle()
-
-    def _toucher(self, found: tuple[Session, Endpoint], host: str) -> Callable[[float], None]:
-        """Tell the session now and then that `host` is repairing."""
-        session, endpoint = found
-        touched_at = float("-inf")
-
-        def touch(now: float) -> None:
-            nonlocal touched_at
-            if now - touched_at >= TOUCH_EVERY_S and not session.closed:
-                touched_at = now
-                session.touch(host, now)
+    def _evict_session(self, now: float) -> bool:
+        """Forged requests with many block sizes hold every group: the oldest session without proof goes."""
+        for session, endpoint in self._sessions.values():
+            if not session.has_proven:
+                self._report.event(Dropped("session_evicted"))
+                session.evict(now)
                 endpoint.settle()
-
-        return touch
-
-    # ---- sockets ----
-
-    def _session_socket(self, asked: str) -> socket.socket:
-        """Bound to the address that was asked: clients drop answers from another one. Raises PeerError."""
-        bound = self._main.getsockname()[0]
-        try:
-            return open_session(asked if bound == "0.0.0.0" else bound, self._config.interface)
-        except OSError as error:
-            raise PeerError("no_socket") from error
-
-    def _endpoint(
-        self,
-        sock: socket.socket,
-        machine: Session | Transfer,
-        group: Address | None,
-        on_closed: Callable[[Endpoint], None],
-    ) -> Endpoint:
-        return Endpoint(self._loop, sock, machine, group, self._pump, self._report, on_closed)
+                return True
+        return False

@@ -60,6 +60,11 @@ class VirtualFile:
         return self._file.payload(self._firsts[item] + number - 1 - self._starts[item])
 
 
+def open_file(content: Content, blksize: int, ranges: Ranges | None) -> WholeFile | VirtualFile:
+    """What a transfer sends: all of a file, or the ranges of it."""
+    return WholeFile(content, blksize) if ranges is None else VirtualFile(content, blksize, ranges)
+
+
 def acceptable(ranges: Ranges) -> Ranges:
     """The items that fit one virtual file of 65535 blocks (no wrap): a prefix, maybe empty."""
     count = 0

@@ -50,11 +50,11 @@ class Election:
     def next_candidate(self, eligible: Callable[[Member], bool]) -> Member | None:
         """The next one to ask: in order of arrival, those that were skipped before last.
 
-        Those that were never heard come after all others: they may be forged, each costs OFFER_TRIES.
+        Those that were never heard come after all others, and only when their requests pay for it.
         """
         found: Member | None = None
         for member in self._roster:
-            if not eligible(member) or member.skips >= MAX_SKIPS or member.exhausted:
+            if not eligible(member) or member.skips >= MAX_SKIPS or not member.can_be_asked:
                 continue
             if found is None or (not member.heard, member.skips) < (not found.heard, found.skips):
                 found = member
@@ -83,7 +83,7 @@ class Election:
         if member is None or self._due is None or now < self._due:
             return None
         limit = OPENING_TRIES if self._is_alone() else OFFER_TRIES
-        if self._tries >= limit or member.exhausted:
+        if self._tries >= limit:
             member.skips = MAX_SKIPS if self._is_alone() else member.skips + 1
             self.candidate = None
             self._due = None
@@ -93,7 +93,7 @@ class Election:
         return member, True
 
     def _is_alone(self) -> bool:
-        return len(self._roster) < 2
+        return not self._roster.any(lambda member: member is not self.candidate and member.can_be_asked)
 
     def _interval(self, member: Member) -> float:
         """Seconds until the next offer: quick while others wait, backed off for a lone client."""

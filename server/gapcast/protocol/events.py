@@ -121,7 +121,7 @@ class TransferDone(Event):
     """A unicast transfer ended.
 
     outcome: "complete"; "unconfirmed" (all sent, the last ACK never came: RFC 1350 section 6 lets the
-    client leave first); "silent"; "gone"; "error"; "replaced"; "changed".
+    client leave first); "silent"; "gone"; "error"; "replaced"; "changed"; "evicted" (unproven, in a flood).
     """
 
     kind: ClassVar[str] = "transfer_done"
@@ -135,3 +135,30 @@ class TransferDone(Event):
     seconds: float
     ranges: str | None
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportStored(Event):
+    """A board's report is stored. state: "installed", "confirmed", "rolled_back", "refused" or "failed"."""
+
+    kind: ClassVar[str] = "report"
+    id: str
+    address: str
+    sequence: int
+    state: str
+    version: str
+    counter: int
+    board: str
+    content_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """A request, or a report, that was refused. reason: the name of the drop."""
+
+    kind: ClassVar[str] = "refused"
+    address: str
+    port: int
+    name: str
+    reason: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from gapcast.protocol.credit import error_within
 from gapcast.protocol.events import Dropped
 from gapcast.protocol.types import Address, Datagram
-from gapcast_core.wire import ERR_UNKNOWN_TID, OP_ACK, OP_DATA, OP_OACK, pack_error
+from gapcast_core.wire import ERR_UNKNOWN_TID, OP_ACK, OP_DATA, OP_OACK
 
 ANSWERS_PER_S = 10  # of one TID
 
@@ -26,7 +27,9 @@ class Strangers:
             return [Dropped("late")]
         effects: list[object] = [Dropped("foreign_tid")]
         if len(data) >= 4 and data[0] == 0 and data[1] in (OP_ACK, OP_DATA, OP_OACK) and self._may(now):
-            effects.append(Datagram(pack_error(ERR_UNKNOWN_TID, "unknown transfer"), source))
+            answer = error_within(ERR_UNKNOWN_TID, "unknown transfer", len(data))
+            if answer is not None:
+                effects.append(Datagram(answer, source))
         return effects
 
     def _may(self, now: float) -> bool:

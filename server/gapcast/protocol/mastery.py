@@ -44,12 +44,17 @@ class Mastery:
     def others(self, master: Member) -> bool:
         """Whether somebody else could be master."""
         return self._roster.any(
-            lambda member: member is not master and self.eligible(member) and member.skips < MAX_SKIPS
+            lambda member: (
+                member is not master
+                and self.eligible(member)
+                and member.skips < MAX_SKIPS
+                and member.can_be_asked
+            )
         )
 
     def given_up(self, member: Member) -> bool:
         """Whether it should have been master and did not answer, often enough."""
-        return self.eligible(member) and (member.skips >= MAX_SKIPS or member.exhausted)
+        return self.eligible(member) and member.skips >= MAX_SKIPS
 
     def vacate(self, member: Member) -> bool:
         """`member` is no longer master or candidate; True when it was."""

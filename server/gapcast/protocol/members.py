@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from gapcast.protocol.credit import UNPROVEN_S, Credit
 from gapcast.protocol.negotiate import JoinPlan
 from gapcast.protocol.types import Address
 
-MAX_MEMBERS = 1024  # forged RRQs from many addresses: about 1 KiB each, a megabyte a session
+MAX_MEMBERS = 1024  # that have proven their address: about 1 KiB each, a megabyte a session
+MAX_UNPROVEN = (
+    256  # forged RRQs from many addresses: the oldest goes, a real one proves itself in milliseconds
+)
+MAX_PER_HOST = 64  # one host that opens ports without end
 MAX_RETIRED = 1024  # remembered, so that their last words are not answered with ERROR 5
 
-REPEATS_UNVERIFIED = 16  # OACKs that an address which never answered can cause, all reasons together
-WAITS_UNVERIFIED = 8  # the same for "wait, your turn comes"
 SHUSH_EVERY_S = 0.2  # an old master sends several ACKs before an OACK mc=0 can reach it
 SHUSHES = 5
 
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """One client. repeats: OACKs sent to it since it was last heard."""
+    """One client. asked_at: its latest RRQ. offer_bytes: of the OACK that offers mastership or a turn."""
 
     address: Address
     plan: JoinPlan
     total: int  # its ACK of this number says "I have everything" or "I am at the end"
-    joined_at: float
+    asked_at: float
+    credit: Credit
+    offer_bytes: int = 0
     heard: bool = False  # ever, apart from its RRQ: the address is not forged
+    told_master: bool = False  # its first OACK said so, only to make it answer
     was_master: bool = False
     at_end: bool = False  # as a master it had all the rest already: it cannot clock it for the others
     skips: int = 0  # how often it did not answer as a master
-    repeats: int = 0
     shushes: int = 0
     shushed_at: float = field(default=float("-inf"))
 
@@ -39,9 +45,13 @@ class Member:
         return self.plan.gap_aware
 
     @property
-    def exhausted(self) -> bool:
-        """It never answered, and has had as many OACKs as a forged address may cause."""
-        return not self.heard and self.repeats >= REPEATS_UNVERIFIED
+    def can_be_asked(self) -> bool:
+        """Whether an OACK to it is allowed: it was heard, or its requests have paid for one (credit.py)."""
+        return self.heard or self.credit.covers(self.offer_bytes)
+
+    def given_up(self, now: float) -> bool:
+        """It never proved its address, and had time enough."""
+        return not self.heard and now >= self.asked_at + UNPROVEN_S
 
     def shush(self, now: float) -> str:
         """It takes itself for the master: "tell" it (OACK mc=0) or nothing, and at last "expel" it."""
@@ -51,11 +61,6 @@ class Member:
         self.shushes += 1
         return "tell" if self.shushes <= SHUSHES else "expel"
 
-    def note_heard(self) -> None:
-        """A datagram came from it."""
-        self.heard = True
-        self.repeats = 0
-
 
 class Roster:
     """Members by address, in order of arrival."""
@@ -63,6 +68,8 @@ class Roster:
     def __init__(self) -> None:
         self._members: dict[Address, Member] = {}
         self._retired: dict[Address, Member] = {}
+        self._unproven: OrderedDict[Address, Member] = OrderedDict()  # the one that asked longest ago first
+        self._per_host: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -71,14 +78,56 @@ class Roster:
         return iter(list(self._members.values()))
 
     @property
-    def full(self) -> bool:
-        """No room for another one."""
-        return len(self._members) >= MAX_MEMBERS
+    def proven(self) -> int:
+        """How many have proven their address."""
+        return len(self._members) - len(self._unproven)
 
-    def add(self, member: Member) -> None:
-        """A client joined; it may be one that was retired before."""
+    @property
+    def oldest_unproven(self) -> Member | None:
+        """The one that asked longest ago and was never heard."""
+        return next(iter(self._unproven.values()), None)
+
+    @property
+    def newest_unproven(self) -> Member | None:
+        """The one that asked last and was never heard."""
+        return next(reversed(self._unproven.values()), None)
+
+    def has_room(self, host: str) -> bool:
+        """Whether one more from `host` may join."""
+        return self.proven < MAX_MEMBERS and not (self._is_full(host) and self._displaced(host) is None)
+
+    def _is_full(self, host: str) -> bool:
+        return self._per_host[host] >= MAX_PER_HOST
+
+    def _displaced(self, host: str) -> Member | None:
+        """The unproven one that leaves when one more from `host` comes."""
+        if self._is_full(host):
+            return next((one for one in self._unproven.values() if one.address[0] == host), None)
+        return self.oldest_unproven if len(self._unproven) >= MAX_UNPROVEN else None
+
+    def add(self, member: Member) -> Member | None:
+        """A client joined; it may be one that was retired before. Gives the one that has to leave for it."""
+        displaced = self._displaced(member.address[0])
         self._retired.pop(member.address, None)
         self._members[member.address] = member
+        self._unproven[member.address] = member
+        self._per_host[member.address[0]] += 1
+        return displaced
+
+    def asked_again(self, member: Member, received_bytes: int, now: float) -> None:
+        """The same RRQ: it pays for more answers, and prolongs the wait for a proof."""
+        member.asked_at = now
+        member.credit.earn(received_bytes)
+        if not member.heard:
+            self._unproven.move_to_end(member.address)
+
+    def prove(self, member: Member) -> bool:
+        """A datagram came from it; True for the first time."""
+        if member.heard:
+            return False
+        member.heard = True
+        del self._unproven[member.address]
+        return True
 
     def get(self, address: Address) -> Member | None:
         """The active member at `address`."""
@@ -90,7 +139,13 @@ class Roster:
 
     def retire(self, member: Member) -> None:
         """It is done, or gone."""
-        self._members.pop(member.address, None)
+        if self._members.pop(member.address, None) is None:
+            return
+        self._unproven.pop(member.address, None)
+        host = member.address[0]
+        self._per_host[host] -= 1
+        if not self._per_host[host]:
+            del self._per_host[host]
         self._retired[member.address] = member
         if len(self._retired) > MAX_RETIRED:
             del self._retired[next(iter(self._retired))]

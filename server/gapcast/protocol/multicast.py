@@ -9,10 +9,12 @@ from __future__ import annotations
 from gapcast.protocol import events as ev
 from gapcast.protocol import turns as turn
 from gapcast.protocol.blocks import blocks_with_bytes
+from gapcast.protocol.credit import Credit
 from gapcast.protocol.feed import Feed
 from gapcast.protocol.foreign import Strangers
-from gapcast.protocol.mastery import END, LOST, SKIP, Mastery
-from gapcast.protocol.members import WAITS_UNVERIFIED, Member, Roster
+from gapcast.protocol.mastery import END, LOST, SKIP
+from gapcast.protocol.members import Member
+from gapcast.protocol.membership import Membership
 from gapcast.protocol.negotiate import JoinPlan
 from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address, Content, ContentChangedError, Datagram, earliest
@@ -20,26 +22,21 @@ from gapcast_core.errors import PeerError
 from gapcast_core.wire import ERR_ILLEGAL, ERR_UNDEFINED, pack_error, parse_ack, parse_error
 
 
-class Session:
+class Session(Membership):
     """All that shares one TID and one group. See types.Machine for the methods that the shell calls."""
 
     def __init__(
         self, name: str, content: Content, blksize: int, group: Address, settings: Settings, now: float
     ) -> None:
-        self.group = group
+        super().__init__(group, blocks_with_bytes(content.size, blksize), settings.turns, now)
         self.gentle = False
         self.lock_step = True
-        self.closed = False
         self._gather_s = settings.gather_s
-        self._opened_at = now
-        self._roster = Roster()
-        self._mastery = Mastery(self._roster, blocks_with_bytes(content.size, blksize))
         self._election = self._mastery.election
         self._stream = self._mastery.stream
         self._feed = Feed(content, blksize, group, self._stream)
-        self._turns = turn.Turns(settings.turns)
         self._strangers = Strangers()
-        self._out: list[object] = [ev.SessionOpen(group[0], group[1], name, blksize, self._feed.blocks)]
+        self._out.append(ev.SessionOpen(group[0], group[1], name, blksize, self._feed.blocks))
 
     # ---- the shell's side ----
 
@@ -47,21 +44,19 @@ class Session:
     def lone(self) -> bool:
         return self.lock_step and len(self._roster) == 1
 
-    def take(self) -> list[object]:
-        out = self._out
-        self._out = []
-        return out
-
     def join(self, address: Address, plan: JoinPlan, now: float) -> None:
         """An RRQ with `multicast` for this session; a repeated one gets the same answer again."""
         member = self._roster.get(address)
         if member is not None:
             self._join_again(member, plan, now)
             return
-        member = Member(address, plan, self._feed.total(plan.gap_aware), now)
+        member = Member(address, plan, self._feed.total(plan.gap_aware), now, Credit(plan.received_bytes))
+        member.offer_bytes = len(plan.oack(self.group, True, f"1-{self._feed.blocks}"))
         first = len(self._roster) == 0
         is_master = self._mastery.idle and self._mastery.eligible(member)
-        self._roster.add(member)
+        displaced = self._roster.add(member)
+        if displaced is not None:
+            self._retire(displaced, "evicted", now)
         if plan.gap_aware:
             self.gentle = True
             self.lock_step = False
@@ -71,29 +66,7 @@ class Session:
             self._feed.gather_until = self._opened_at + self._gather_s
         if is_master:
             self._election.open(member, now)
-        self._send_oack(member, is_master, "")
-        if not self._mastery.streaming and plan.gap_aware:
-            self._turns.add(member, now)
-
-    def leave(self, address: Address, now: float) -> None:
-        """The client at `address` asked for something else from the same port."""
-        self._drop_out(address, "replaced", now)
-
-    def has_member(self, address: Address) -> bool:
-        """Whether an active member has that address."""
-        return self._roster.get(address) is not None
-
-    def may_join(self, address: Address) -> bool:
-        """Whether there is room for one more, or it is here already."""
-        return not self._roster.full or self.has_member(address)
-
-    def touch(self, host: str, now: float) -> None:
-        """Repair traffic with `host`: its members are alive and use their turns."""
-        for member in self._roster.at_host(host):
-            self._turns.progress(member, now)
-
-    def refused(self, peer: Address, now: float) -> None:
-        self._drop_out(peer, "gone", now)
+        self._answer_join(member, is_master)
 
     def wants_data(self, now: float) -> bool:
         return not self.closed and self._feed.wants_data(now)
@@ -105,15 +78,12 @@ class Session:
             return self._feed.next_data(now)
         except ContentChangedError:
             self._out += [
-                Datagram(pack_error(ERR_UNDEFINED, "file changed"), m.address) for m in self._roster
+                Datagram(pack_error(ERR_UNDEFINED, "file changed"), m.address)
+                for m in self._roster
+                if m.heard
             ]
             self._close("changed", now)
             return None
-
-    def _drop_out(self, address: Address, outcome: str, now: float) -> None:
-        member = self._roster.get(address)
-        if member is not None:
-            self._retire(member, outcome, now)
 
     # ---- what arrives ----
 
@@ -129,7 +99,7 @@ class Session:
                 self._retire(member, "error", now, f"{code} {text}")
             else:
                 number = parse_ack(data)
-                member.note_heard()
+                self._note_heard(member, now)
                 self._on_ack(member, number, now)
         except PeerError as error:
             self._out.append(ev.Dropped(error.reason))
@@ -181,11 +151,26 @@ class Session:
     def _on_listener_ack(self, member: Member, number: int, now: float) -> None:
         if number == member.total and not (member.gap_aware and member.was_master):
             self._retire(member, "complete", now)
+        elif member.told_master and number == 0:
+            self._on_tentative(member, now)
         elif number == 0 or member in self._turns:
             # ACK 0 acknowledges an OACK (RFC 2090, edk2 does it). Answering would go round in circles.
             self._out.append(ev.Dropped("listener_ack"))
         else:
             self._shush(member, now)
+
+    def _on_tentative(self, member: Member, now: float) -> None:
+        """A stock listener that was told to be master: it is, unless a real client is or is being asked."""
+        waiting = self._election.candidate
+        silent = waiting is not None and not waiting.heard and not waiting.gap_aware
+        if self._mastery.idle or silent:
+            if waiting is not None:
+                waiting.told_master = True
+            member.told_master = False
+            self._election.open(member, now)
+            self._on_first_request(member, 0, now)
+        elif member.shush(now) == "tell":
+            self._send_oack(member, False, None)
 
     def _shush(self, member: Member, now: float) -> None:
         """It takes itself for the master: OACK mc=0, a few times, then ERROR."""
@@ -202,19 +187,25 @@ class Session:
         if member.gap_aware == plan.gap_aware:
             member.plan = plan
         member.at_end = False
+        self._roster.asked_again(member, plan.received_bytes, now)
         is_master = member in (self._election.master, self._election.candidate)
         if member is self._election.master:
             self._stream.unseat()
             self._election.reopen(member, now)
         self._turns.renew(member, now)
-        self._send_oack(member, is_master, "")
+        self._answer_join(member, is_master)
 
     # ---- time ----
 
     def deadline(self) -> float | None:
         if self.closed:
             return None
-        return earliest(self._feed.gather_until, self._mastery.deadline(), self._turns.deadline())
+        return earliest(
+            self._feed.gather_until,
+            self._mastery.deadline(),
+            self._turns.deadline(),
+            self._membership_deadline(),
+        )
 
     def on_time(self, now: float) -> None:
         if self.closed:
@@ -231,15 +222,16 @@ class Session:
                 self._next_master(now)
         for action, member in self._turns.on_time(now):
             self._take_turn(action, member, now)
+        self._expire(now)
 
     def _take_turn(self, action: str, member: Member, now: float) -> None:
-        if action == turn.LOST or (action == turn.REMIND and member.exhausted):
+        if action == turn.LOST:
             self._retire(member, "silent", now)
         elif action in (turn.INVITE, turn.REMIND):
             if action == turn.INVITE:
                 self._out.append(ev.TurnGiven(self.group[0], *member.address))
             self._send_oack(member, True, f"1-{self._feed.blocks}")
-        elif member.heard or member.repeats < WAITS_UNVERIFIED:
+        else:
             self._send_oack(member, False, None)
 
     def _check_master(self, now: float) -> None:
@@ -275,26 +267,7 @@ class Session:
         if self._roster.any(lambda member: not member.gap_aware):
             self._feed.add_end_block()
         for member in self._roster:
-            if member.gap_aware:
+            if member.gap_aware and member.heard:
                 self._turns.add(member, now)
         self._next_master(now)
-
-    def _retire(self, member: Member, outcome: str, now: float, text: str = "") -> None:
-        self._roster.retire(member)
-        self._turns.remove(member)
-        self._out.append(ev.MemberDone(self.group[0], *member.address, outcome, text))
-        if self._mastery.vacate(member):
-            self._next_master(now)
-        if len(self._roster) == 0 and not self.closed:
-            self._close("finished", now)
-
-    def _close(self, reason: str, now: float) -> None:
-        self.closed = True
-        seconds = round(now - self._opened_at, 6)
-        self._out.append(ev.SessionClosed(*self.group, reason, self._stream.datagrams, seconds))
-
-    def _send_oack(self, member: Member, is_master: bool, ranges: str | None) -> None:
-        if member.exhausted:
-            return
-        member.repeats += 1
-        self._out.append(Datagram(member.plan.oack(self.group, is_master, ranges), member.address))
+        self._close_if_over(now)

@@ -9,7 +9,16 @@ from gapcast_core import options
 from gapcast_core.errors import PeerError
 from gapcast_core.generations import LACKS
 from gapcast_core.offer import STREAM_WINDOW_BLOCKS
-from gapcast_core.wire import ERR_ACCESS, ERR_ILLEGAL, ERR_OPTION, OP_WRQ, pack_oack, parse_request
+from gapcast_core.report import parse_name
+from gapcast_core.wire import (
+    ERR_ACCESS,
+    ERR_ILLEGAL,
+    ERR_OPTION,
+    HEADER_BYTES,
+    OP_WRQ,
+    pack_oack,
+    parse_request,
+)
 
 WINDOWSIZE_CAP_BLOCKS = 64  # a forged ACK can cause one window; some clients fail above 64 anyway
 TSIZE_MAX = 9_999_999_999  # ten digits: what parse_number takes
@@ -29,17 +38,23 @@ class Request:
     gap_aware: bool = False
     ranges: str | None = None  # the list of a repair
     lacks: str | None = None  # needs of each generation; "" asks whether the server mends
+    received_bytes: int = 0  # what it may cost before the client has proven its address: credit.py
 
 
 @dataclass(frozen=True, slots=True)
 class UnicastPlan:
-    """What one unicast transfer will do. oack: None when no option was accepted (RFC 2347)."""
+    """What one unicast transfer will do. oack: None when no option was accepted (RFC 2347).
+
+    first_bytes: of the datagram that answers the request, OACK or DATA 1.
+    """
 
     blksize: int
     windowsize: int
     ranges: Ranges | None
     ranges_text: str | None
     oack: bytes | None
+    first_bytes: int
+    received_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,7 @@ class JoinPlan:
     gap_aware: bool
     windowsize: int
     pairs: Pairs = field(default_factory=list)
+    received_bytes: int = 0
 
     def oack(self, group: tuple[str, int], is_master: bool, ranges: str | None) -> bytes:
         """An OACK with `addr,port,mc` always in full (atftp aborts on the short form) and `ranges` or not."""
@@ -109,7 +125,20 @@ def read_request(data: bytes) -> Request:
         gap_aware=multicast is not None and ranges is not None,
         ranges=ranges or None,
         lacks=lacks,
+        received_bytes=len(data),
     )
+
+
+def read_report_name(data: bytes) -> str:
+    """The board id in a WRQ: one name form may be written, and nothing else (PROTOCOL.md section 10).
+
+    Raises PeerError as read_request does, and `write_request` for any other name.
+    """
+    _op, name, mode, _pairs = parse_request(data)
+    board_id: str = parse_name(name)
+    if mode != "octet":
+        raise PeerError("mode", ERR_ILLEGAL)
+    return board_id
 
 
 def can_multicast(request: Request, size: int) -> bool:
@@ -138,8 +167,10 @@ def plan_unicast(request: Request, size: int) -> UnicastPlan:
                 answer.append((key, text))
         elif key != options.MULTICAST:
             answer.append((key, _accepted(request, key, value, size)))
+    oack = pack_oack(answer) if answer else None
+    first_bytes = HEADER_BYTES + min(request.blksize, size) if oack is None else len(oack)
     return UnicastPlan(
-        request.blksize, request.windowsize, ranges, text, pack_oack(answer) if answer else None
+        request.blksize, request.windowsize, ranges, text, oack, first_bytes, request.received_bytes
     )
 
 
@@ -152,7 +183,7 @@ def plan_join(request: Request, size: int) -> JoinPlan:
             pairs.append((key, _accepted(request, key, value, size)))
     asked = any(key == options.WINDOWSIZE for key, _value in request.pairs)
     window = request.windowsize if asked else STREAM_WINDOW_BLOCKS
-    return JoinPlan(request.gap_aware, window if request.gap_aware else 1, pairs)
+    return JoinPlan(request.gap_aware, window if request.gap_aware else 1, pairs, request.received_bytes)
 
 
 _KNOWN = (

@@ -5,7 +5,8 @@ Blocks are counted without bound here and cut to 16 bits on the wire, so they wr
 
 from __future__ import annotations
 
-from gapcast.protocol.blocks import VirtualFile, WholeFile
+from gapcast.protocol.blocks import open_file
+from gapcast.protocol.credit import UNPROVEN_S, Credit
 from gapcast.protocol.events import Dropped, TransferDone, TransferOpen
 from gapcast.protocol.foreign import Strangers
 from gapcast.protocol.negotiate import UnicastPlan
@@ -16,8 +17,7 @@ from gapcast_core.wire import pack_data, pack_error, parse_ack, parse_error
 
 FLOOR_REPAIR_S = 0.06  # a board's flash erase stops it for 45 ms and more; do not fill its queue meanwhile
 GIVE_UP_S = 10.0
-UNVERIFIED_TRIES = 4  # a forged RRQ causes at most 1 + 4 datagrams: the peer has not answered yet
-UNVERIFIED_DATA_TRIES = 2  # DATA 1 without an OACK is no short answer
+UNVERIFIED_TRIES = 4  # OACKs that nobody asked for again, as far as the request paid for them: credit.py
 END_TRIES = 5  # when everything is sent, and the client may have left after its last ACK
 END_S = 2.0
 
@@ -36,11 +36,7 @@ class Transfer:
         self._oack = plan.oack
         self._offered = plan.oack is not None  # the OACK waits for its ACK 0
         self._window = plan.windowsize
-        self._file: WholeFile | VirtualFile
-        if plan.ranges is None:
-            self._file = WholeFile(content, plan.blksize)
-        else:
-            self._file = VirtualFile(content, plan.blksize, plan.ranges)
+        self._file = open_file(content, plan.blksize, plan.ranges)
         self._total = self._file.total
         self._base = 0  # acknowledged
         self._next = 1  # to be sent next
@@ -49,12 +45,13 @@ class Transfer:
         self._probed_at: float | None = None
         self._trip = RoundTrip(FLOOR_REPAIR_S if self.gentle else FLOOR_S)
         self._times = SendTimes()
-        self._offered_at = now
+        self._credit = Credit(plan.received_bytes)
+        self._data_left = 1  # DATA 1 before any proof: one for each request (RFC 1350 has no OACK)
+        self._offers = 0
         self._went_back_at = float("-inf")
         self._went_back_high = 0
         self._tries = 0
-        self._opened_at = now
-        self._progress_at = now
+        self._opened_at = self._asked_at = self._offered_at = self._progress_at = now
         self._due: float | None = None
         self._datagrams = 0
         self._strangers = Strangers()
@@ -75,8 +72,10 @@ class Transfer:
                 ranges=plan.ranges_text,
             )
         )
-        if self._oack is not None:
+        if self._offered:
             self._send_oack(now)
+        else:
+            self._arm(now)
 
     # ---- the shell's side ----
 
@@ -95,6 +94,8 @@ class Transfer:
     def wants_data(self, now: float) -> bool:
         if self.closed or self._offered:
             return False
+        if not self.verified:
+            return self._data_left > 0
         return self._probe or self._next <= min(self._base + self._window, self._total)
 
     def next_data(self, now: float) -> Datagram | None:
@@ -107,10 +108,13 @@ class Transfer:
         else:
             number = self._next
             self._next += 1
+        self._data_left = 0
         try:
             payload = self._file.payload(number)
         except ContentChangedError:
-            self._out.append(Datagram(pack_error(0, "file changed"), self.peer))
+            answer = pack_error(0, "file changed")
+            if self.verified or self._credit.spend(len(answer)):
+                self._out.append(Datagram(answer, self.peer))
             self._close("changed", now)
             return None
         self._high = max(self._high, number)
@@ -119,13 +123,23 @@ class Transfer:
         self._arm(now)
         return Datagram(pack_data(number, payload), self.peer)
 
-    def repeat_offer(self, now: float) -> None:
-        """The same RRQ came again: the same OACK, unless the transfer is past it."""
-        if self._offered and self._tries < UNVERIFIED_TRIES:
-            self._tries += 1
+    def repeat_offer(self, now: float, received_bytes: int) -> None:
+        """The same RRQ came again: the same answer, unless the transfer is past it."""
+        if self.verified:
+            self._out.append(Dropped("duplicate_request"))
+            return
+        self._asked_at = now
+        self._tries = 0
+        self._credit.earn(received_bytes)
+        if self._offered:
             self._send_oack(now)
         else:
-            self._out.append(Dropped("duplicate_request"))
+            self._data_left = 1
+            self._next = 1
+
+    def evict(self, now: float) -> None:
+        """Others need the place of this one, which has not proven its address."""
+        self._close("evicted", now)
 
     def replace(self, now: float) -> None:
         """The client asks for something else from the same port: this transfer is over."""
@@ -191,7 +205,7 @@ class Transfer:
             return
         self._offered = False
         self.verified = True
-        if self._tries == 0:
+        if self._offers == 1:
             self._trip.sample(now - self._offered_at)
         self._tries = 0
         self._progress_at = now
@@ -241,13 +255,14 @@ class Transfer:
 
     def _arm(self, now: float) -> None:
         """Only a full window starts the clock: while DATA waits for the pacer nothing is overdue."""
-        last = not self.verified and self._tries == UNVERIFIED_DATA_TRIES
-        wait = self._trip.timeout(self._tries) * (3 if last else 1)
-        self._due = None if self.wants_data(now) else now + wait
+        if not self.verified:
+            self._due = self._asked_at + UNPROVEN_S  # the client repeats its request, we do not repeat DATA
+            return
+        self._due = None if self.wants_data(now) else now + self._trip.timeout(self._tries)
 
     def _is_hopeless(self, now: float) -> bool:
         if not self.verified:
-            return self._tries > (UNVERIFIED_TRIES if self._offered else UNVERIFIED_DATA_TRIES)
+            return now >= self._asked_at + UNPROVEN_S
         waited = now - self._progress_at
         if self._all_sent() and self._tries > END_TRIES:
             return waited > END_S
@@ -258,10 +273,13 @@ class Transfer:
         return self._high >= self._total and self._base >= self._total - self._window
 
     def _send_oack(self, now: float) -> None:
-        if self._oack is not None:
+        if self._oack is not None and self._credit.spend(len(self._oack)):
             self._out.append(Datagram(self._oack, self.peer))
-        self._offered_at = now
-        self._due = now + self._trip.timeout(self._tries) * (4 if self._tries == UNVERIFIED_TRIES else 1)
+            self._offers += 1
+            self._offered_at = now
+        expires_at = self._asked_at + UNPROVEN_S
+        may_repeat = self._tries < UNVERIFIED_TRIES
+        self._due = min(now + self._trip.timeout(self._tries), expires_at) if may_repeat else expires_at
 
     def _close(self, outcome: str, now: float, text: str = "") -> None:
         self.closed = True

@@ -1,0 +1,1 @@
+"""What each board last reported, and its history."""

@@ -1,0 +1,126 @@
+"""Reports of boards: received by machines, judged and stored in a thread."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from gapcast.errors import OperatorError
+from gapcast.fleet.store import Fleet, State
+from gapcast.net.endpoint import Endpoint
+from gapcast.net.ports import Ports
+from gapcast.net.slots import Slots
+from gapcast.protocol.events import ReportStored
+from gapcast.protocol.reception import Reception, Submission
+from gapcast.protocol.types import Address
+from gapcast_core.errors import PeerError
+from gapcast_core.wire import ERR_ACCESS, ERR_DISK_FULL
+
+MAX_RECEPTIONS = 64  # forged WRQs: each costs a socket; boards send one report each, in milliseconds
+MAX_PER_HOST = 16
+
+
+@dataclass(slots=True)
+class _Running:
+    reception: Reception
+    endpoint: Endpoint
+    board_id: str
+
+    @property
+    def verified(self) -> bool:
+        return self.reception.verified
+
+
+class Receptions:
+    """By the board's address. path: the state file; while it does not exist no board is known."""
+
+    def __init__(self, ports: Ports, path: Path) -> None:
+        self._ports = ports
+        self._path = path
+        self._fleet: Fleet | None = None
+        self._slots: Slots[_Running] = Slots(MAX_RECEPTIONS, MAX_PER_HOST, self._evict)
+        # One thread: SQLite has one writer anyway. Its queue has at most as many entries as there are slots.
+        self._thread = ThreadPoolExecutor(1, "reports")
+
+    def open(self, board_id: str, source: Address, asked: str) -> None:
+        """A WRQ `report/<board_id>`. Raises PeerError."""
+        loop = self._ports.loop
+        found = self._slots.get(source)
+        if found is not None and found.board_id == board_id:
+            found.reception.repeat_offer(loop.time())
+            found.endpoint.settle()
+            return
+        if found is not None:
+            raise PeerError("busy")  # ports are not reused within seconds; the other report comes first
+        self._slots.make_room(source)
+        sock = self._ports.open_socket(asked)
+        reception = Reception(source, board_id, loop.time())
+
+        def on_closed(_endpoint: Endpoint) -> None:
+            self._slots.remove(source, running)
+
+        endpoint = self._ports.endpoint(sock, reception, None, on_closed)
+        running = _Running(reception, endpoint, board_id)
+        endpoint.on_effect = functools.partial(self._submit, running)
+        self._slots.add(source, running)
+        endpoint.settle()
+
+    def close(self) -> None:
+        """What is being stored is stored; boards whose ACK is missing send it again."""
+        for running in self._slots.all():
+            running.endpoint.close()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._fleet is not None:
+            self._fleet.close()
+
+    def _submit(self, running: _Running, effect: object) -> None:
+        if isinstance(effect, Submission):
+            host = running.reception.peer[0]
+            future = self._thread.submit(self._store, effect.board_id, effect.data, host)
+            future.add_done_callback(
+                lambda done: self._ports.loop.call_soon_threadsafe(self._on_judged, done, running)
+            )
+
+    def _store(self, board_id: str, data: bytes, host: str) -> State | None:
+        """In the thread. Raises PeerError."""
+        if self._fleet is None:
+            if not self._path.exists():
+                raise PeerError("unknown_board", ERR_ACCESS)
+            try:
+                self._fleet = Fleet(self._path)
+            except OperatorError as error:
+                raise PeerError("state_failed", ERR_DISK_FULL) from error
+        try:
+            return self._fleet.accept(board_id, data, host)
+        except PeerError as error:
+            if error.reason == "state_failed":  # perhaps the file was replaced: open it anew next time
+                self._fleet.close()
+                self._fleet = None
+            raise
+
+    def _on_judged(self, done: Future[State | None], running: _Running) -> None:
+        if done.cancelled():
+            return
+        now = self._ports.loop.time()
+        try:
+            stored = done.result()
+        except PeerError as error:
+            running.reception.refuse(error, now)
+        else:
+            if stored is not None:
+                self._ports.report.event(_event(stored))
+            running.reception.stored(now)
+        running.endpoint.settle()
+
+    def _evict(self, running: _Running) -> None:
+        running.reception.evict(self._ports.loop.time())
+        running.endpoint.settle()
+
+
+def _event(state: State) -> ReportStored:
+    fields = dataclasses.asdict(state)
+    del fields["reported_at"]
+    return ReportStored(**fields)
