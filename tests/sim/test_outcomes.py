@@ -39,7 +39,7 @@ def tell(event, **fields):
 tell("boot", slot=0)
 tell("header", version="2.0.0", container_bytes=21024)
 tell("result", outcome={outcome!r}, detail="because", heap_peak_bytes=7, slot_bytes=0)
-tell("application")
+tell("application", preboot_us=1)
 {tail}
 """
 REPORT = 'tell("app", version="2.0.0", heap_peak_bytes=5, slot=0)\n'
