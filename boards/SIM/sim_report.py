@@ -149,7 +149,8 @@ class SimProgress(Progress):
         self._emit("confirmed", version=version)
 
     def rolled_back(self, version, reason):
-        self._emit("rolled_back", version=version, reason=reason)
+        # No reason to blame the image for: it is going to be taken again.
+        self._emit("rolled_back", version=version, reason=reason or "power lost before it was confirmed")
 
     def bad_chunks(self, count):
         self._emit("bad_chunks", count=count)

@@ -1,8 +1,8 @@
 """What pre-boot costs a board that has nothing to do: time added, and transfers that the server opened.
 
-A simulated board under MicroPython, against `gapcast serve` on loopback, with Wi-Fi that is up at once: measured
-is the client's own time (its imports, the request, the look at its flash), without the time that an ESP32 takes
-to associate. The board runs the image that the server has; it is switched on again and again.
+A simulated board under MicroPython, against `gapcast serve` on loopback, with Wi-Fi that is up at once:
+measured is the client's own time (its imports, the request, the look at its flash), without the time that
+an ESP32 takes to associate. The board runs the image that the server has; it is switched on again and again.
 """
 
 from __future__ import annotations

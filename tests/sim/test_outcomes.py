@@ -153,6 +153,7 @@ def test_the_hold_is_not_part_of_the_limit(tmp_path: Path) -> None:
 
 ENDLESS = """
 import time
+from gapcast_boot import health
 def main(board):
     for _ in range(1000):
         print("x" * 100, end="")
@@ -160,11 +161,14 @@ def main(board):
     print('{"event": "boot"}')
     board.report(version="2.0.0")
     while True:
+        health.alive()
         time.sleep(1)
 """
 RAISING = """
+from gapcast_boot import health
 def main(board):
     board.report(version="2.0.0")
+    health.alive()
     raise ValueError("boom")
 """
 
