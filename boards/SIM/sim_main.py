@@ -36,19 +36,23 @@ def main(folder):
     import sim_app
     import sim_report
 
-    from gapcast_boot import agent
-
     slot = esp32.sim_power_on()
     reporter = sim_report.Reporter()
     reporter.emit("boot", slot=slot)
     progress = sim_report.SimProgress(reporter)
+    reporter.own_us = 0
+    start_us = time.ticks_us()
+    from gapcast_boot import agent
+
     config = agent.load_config(folder + "/gapcast.json")
     if sim_world.settings["raw"]:
         _raw(agent, config, folder, progress, reporter)
         return
     # What firmware/boot.py does on a real board.
     agent.run(progress, config, lambda: _hold(reporter))
-    reporter.emit("application")  # from here on nothing but board.report() is believed
+    preboot_us = time.ticks_diff(time.ticks_us(), start_us) - reporter.own_us
+    # From here on next to nothing is believed: see tools/gapcast_sim/events.py.
+    reporter.emit("application", preboot_us=preboot_us)
     _start(sim_app, esp32.Partition(esp32.Partition.RUNNING), sim_app.Board(reporter, slot))
 
 

@@ -27,20 +27,25 @@ class Reporter:
 
     def __init__(self):
         self.heap_peak_bytes = 0
+        self.own_us = 0  # spent here, not in the client
 
     def measure(self):
         """Collect, and look how much is left in use."""
+        start_us = time.ticks_us()
         gc.collect()
         used = gc.mem_alloc()
         if used > self.heap_peak_bytes:
             self.heap_peak_bytes = used
+        self.own_us += time.ticks_diff(time.ticks_us(), start_us)
 
     def emit(self, event, **fields):
+        start_us = time.ticks_us()
         fields["event"] = event
         fields["ms"] = time.ticks_ms()
         sys.stdout.write(json.dumps(fields) + "\n")
         if hasattr(sys.stdout, "flush"):
             sys.stdout.flush()
+        self.own_us += time.ticks_diff(time.ticks_us(), start_us)
 
 
 def gap_map(gaps, cells=MAP_CELLS):
@@ -144,7 +149,8 @@ class SimProgress(Progress):
         self._emit("confirmed", version=version)
 
     def rolled_back(self, version, reason):
-        self._emit("rolled_back", version=version, reason=reason)
+        # No reason to blame the image for: it is going to be taken again.
+        self._emit("rolled_back", version=version, reason=reason or "power lost before it was confirmed")
 
     def bad_chunks(self, count):
         self._emit("bad_chunks", count=count)

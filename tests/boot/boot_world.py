@@ -26,6 +26,10 @@ from gapcast_core.errors import PeerError
 ROOT = Path(__file__).parents[2]
 SIM = ROOT / "boards" / "SIM"
 BOARD_MODULES = ("esp32", "machine", "network", "sim_", "gapcast_boot")
+SIM_MODULES = ("esp32", "sim_ota", "sim_flash", "sim_power", "sim_nvs", "sim_timer", "machine", "sim_app")
+# in the order of their imports; the last ones are loaded when they are needed
+BOOT_MODULES = ("agent", "flash", "transfer", "net", "port", "config", "journal", "trial", "news", "health")
+BOOT_MODULES += ("judge", "refusal", "updating", "salvage", "reporting")
 SECTOR = 4096
 CHIP = chip_of_board("SIM")
 
@@ -46,6 +50,12 @@ class World:
         self.settings: dict[str, Any] = modules["sim_world"].settings  # type: ignore[attr-defined]
         self.flash: Any = modules["gapcast_boot.flash"]
         self.agent: Any = modules["gapcast_boot.agent"]
+        self.journal: Any = modules["gapcast_boot.journal"]
+        self.trial: Any = modules["gapcast_boot.trial"]
+        self.health: Any = modules["gapcast_boot.health"]
+        self.updating: Any = modules["gapcast_boot.updating"]
+        self.power: Any = modules["sim_power"]
+        self.timer: Any = modules["sim_timer"]
         self.transfer: Any = modules["gapcast_boot.transfer"]
         self.net: Any = modules["gapcast_boot.net"]
         self.port: Any = modules["gapcast_boot.port"]
@@ -74,6 +84,7 @@ class World:
             "image": "image",
             "board": "SIM",
             "wifi_ssid": "x",
+            "allow_unsigned": True,
             "ask_ms": 400,
             "stall_ms": 1500,
             **more,
@@ -142,9 +153,9 @@ def open_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]
     with monkeypatch.context() as swapped:
         swapped.setitem(sys.modules, "socket", modules["sim_socket"])
         swapped.setitem(sys.modules, "select", modules["sim_select"])
-        for name in ("esp32", "sim_ota", "sim_flash", "machine", "sim_app"):
+        for name in SIM_MODULES:
             modules[name] = importlib.import_module(name)
-        for name in ("agent", "flash", "transfer", "net", "port"):
+        for name in BOOT_MODULES:
             modules[f"gapcast_boot.{name}"] = importlib.import_module(f"gapcast_boot.{name}")
     world = World(folder, modules)
     yield world

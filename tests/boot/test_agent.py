@@ -46,17 +46,20 @@ def test_a_new_image_is_fetched_verified_and_made_the_one_to_boot(board: World) 
     assert board.ota.active(board.nor("otadata"))[2] == board.ota.PENDING_VERIFY
 
 
-def test_the_running_image_is_confirmed_and_not_fetched_again(board: World) -> None:
+def test_the_running_image_is_not_fetched_again(board: World) -> None:
     container = make_container()
     with MiniServer(files_of(container)).running() as server:
         assert board.preboot(board.config(server.port)).reset
         board.power_on()
         server.requests.clear()
+        assert board.preboot(board.config(server.port)).outcome == "on_trial"
+        assert server.asked == []
+        assert board.health.alive()
+        assert board.power_on() == 1
         told = board.preboot(board.config(server.port))
     assert (told.outcome, told.detail, told.reset) == ("up_to_date", "2.0.0", False)
     assert server.asked == ["image.hdr"]
     assert board.ota.active(board.nor("otadata"))[2] == board.ota.VALID
-    assert board.power_on() == 1
 
 
 def test_nothing_to_do_costs_two_requests(board: World) -> None:
@@ -181,30 +184,59 @@ def test_a_chunk_that_came_damaged_is_fetched_again(board: World, blocks: set[in
     assert board.read("ota_1", len(stored)) == stored
 
 
-def test_a_chunk_that_stays_damaged_is_refused_after_bounded_rounds(board: World) -> None:
+def test_a_chunk_that_stays_damaged_is_given_up_after_bounded_rounds(board: World) -> None:
     def damage(name: str, block: int, payload: bytes) -> bytes:
         return payload if name.endswith(".hdr") or block != 7 else b"\0" * len(payload)
 
     server = MiniServer(files_of(make_container()), damage)
     with server.running():
         told = board.preboot(board.config(server.port))
-    assert told.outcome == "refused"
+    assert told.outcome == "failed"
     assert "damaged" in told.detail
-    assert told.bad == [1] * board.agent.VERIFY_ROUNDS
+    assert told.bad == [1] * board.updating.VERIFY_ROUNDS
     assert not told.reset
     assert board.power_on() == 0
 
 
+def sealed(image: bytes, **named: Any) -> bytes:
+    """A container around any bytes."""
+    payload = image + b"\xff" * (-len(image) % SECTOR)
+    chunks = [payload[at : at + SECTOR] for at in range(0, len(payload), SECTOR)]
+    table = b"".join(chunk_digest(chunk) for chunk in chunks)
+    table += b"\xff" * (-len(table) % 1024)
+    digests = hashlib.sha256(table).digest(), named.pop("image_digest", hashlib.sha256(image).digest())
+    named.setdefault("image_head", image[:288])
+    return Header("image", "9", "SIM", len(image), *digests, **named).pack() + payload + table
+
+
 def test_an_image_that_the_boot_loader_would_refuse_never_boots(board: World) -> None:
-    """A container around something that is no application: set_boot says no, the old one starts."""
-    payload = b"\x55" * SECTOR
-    table = chunk_digest(payload) + b"\xff" * 1008
-    digests = hashlib.sha256(table).digest(), hashlib.sha256(payload).digest()
-    header = Header("image", "9", "SIM", SECTOR, *digests).pack()
-    with MiniServer({"image.hdr": header, "image.gap": header + payload + table}).running() as server:
+    """Right to the last digest, but set_boot says no: the old one starts; and there is an end to trying."""
+    image = bytearray(build_sample(8192, "9", CHIP))
+    image[5000] ^= 1
+    data = sealed(bytes(image))
+    with MiniServer({"image.hdr": data[:1024], "image.gap": data}).running() as server:
+        for attempt in range(board.trial.MAX_TRIES):
+            told = board.preboot(board.config(server.port))
+            assert told.outcome == "failed"
+            assert "5379" in told.detail
+            assert ("kept" in told.calls) == (attempt > 0)
+            assert board.power_on() == 0
         told = board.preboot(board.config(server.port))
-    assert told.outcome == "failed"
-    assert "5379" in told.detail
+    assert told.outcome == "refused"
+    assert told.detail.startswith("rolled_back_before")
+
+
+@pytest.mark.parametrize(
+    "named", [{"image_digest": bytes(32)}, {"image_head": build_sample(8192, "8", CHIP)[:288]}]
+)
+def test_a_header_that_lies_about_the_image_is_found_before_it_boots(
+    board: World, named: dict[str, bytes]
+) -> None:
+    data = sealed(build_sample(8192, "9", CHIP), **named)
+    with MiniServer({"image.hdr": data[:1024], "image.gap": data}).running() as server:
+        told = board.preboot(board.config(server.port))
+    assert told.outcome == "refused"
+    assert told.detail.startswith("bad_image")
     assert board.power_on() == 0
 
 
@@ -217,12 +249,12 @@ def test_a_network_that_stays_down_is_left(board: World, monkeypatch: pytest.Mon
 
 def test_power_saving_is_switched_off(board: World, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(board.net.network.WLAN, "config", lambda _self, **named: seen.update(named))
+    monkeypatch.setattr(board.net.network.WLAN, "config", lambda _self, *_asked, **named: seen.update(named))
     link = board.net.Link()
     link.up(board.config(1), board.port.Clock())
-    assert seen == {"pm": board.net.network.WLAN.PM_NONE}
+    assert seen == {"pm": board.net.network.WLAN.PM_NONE, "reconnects": board.net.RECONNECTS}
     link.release()
-    assert seen == {"pm": board.net.network.WLAN.PM_PERFORMANCE}
+    assert seen == {"pm": board.net.network.WLAN.PM_PERFORMANCE, "reconnects": -1}
 
 
 def test_settings_come_over_the_defaults(board: World, tmp_path: Path) -> None:
@@ -263,17 +295,15 @@ def test_no_exception_keeps_the_application_from_starting(
     assert told.outcome == "failed"
 
 
-def test_an_unconfirmed_image_is_confirmed_before_its_fallback_is_erased(board: World) -> None:
-    """Facts, section 9.13: a second update while one is pending destroys the fallback."""
+def test_no_second_update_while_one_is_not_confirmed(board: World) -> None:
+    """Facts, section 9.13: it would destroy the fallback."""
     first, second = make_container(), make_container(version="3.0.0", seed=7)
     with MiniServer(files_of(first)).running() as server:
         assert board.preboot(board.config(server.port)).reset
     assert board.power_on() == 1
     with MiniServer(files_of(second)).running() as server:
         told = board.preboot(board.config(server.port))
-    assert told.outcome in ("updated", "refused")
-    states = [board.ota.read_entry(board.nor("otadata"), index) for index in (0, 1)]
-    if told.outcome == "updated":  # then 2.0.0 must be a fallback that the boot loader takes
-        assert (2, board.ota.VALID) in states, states
-    else:
-        assert board.read("ota_0", len(FACTORY)) == FACTORY
+    assert told.outcome == "on_trial"
+    assert server.asked == []
+    assert board.read("ota_0", len(FACTORY)) == FACTORY
+    assert board.power_on() == 0

@@ -35,7 +35,6 @@ def test_blocks_of_any_size_in_any_order_make_the_same_slot(world: World, slot: 
     container = make_container(13000)
     data = bytes(container.data)
     sink = world.flash.SlotSink(slot, container.header)
-    sink.prepare()
     fill(sink, data, blksize, random.Random(blksize))
     assert contents(slot, len(data) - HEADER) == data[HEADER:]
     assert sink.table_matches()
@@ -101,14 +100,17 @@ def test_only_sectors_that_are_not_blank_are_erased(
 
     monkeypatch.setattr(world.flash_file.NorFile, "erase", watch)
     sink = world.flash.SlotSink(slot, container.header)
-    assert sink.prepare() == 0
+    assert sink.is_blank()
+    sink.erase(HEADER, needed)
     assert erased == []
     slot.writeblocks(1, b"\0", 17)
     slot.writeblocks(4, b"\xfe", 4095)
     behind = -(-needed // SECTOR)
     slot.writeblocks(behind, b"keep", 0)
-    assert sink.prepare() == 2
+    assert not sink.is_blank()
+    sink.erase(HEADER, needed)
     assert erased == [1, 4]
+    assert sink.is_blank()
     assert contents(slot, needed) == b"\xff" * needed
     kept = bytearray(4)
     slot.readblocks(behind, kept)
@@ -134,7 +136,9 @@ def test_an_image_that_does_not_fit_is_refused_to_the_byte(world: World, slot: A
     world.nor("ota_1").size_bytes = needed - 1
     with pytest.raises(world.flash.FlashError, match=str(needed)):
         world.flash.SlotSink(slot, container.header)
-    assert not world.flash.holds_table(slot, container.header, bytearray(SECTOR))
+    header = container.header
+    buffer = bytearray(SECTOR)
+    assert world.flash.table_digest(slot, header.payload_bytes, header.table_bytes, buffer) == b""
 
 
 def test_a_long_table_is_read_in_pieces(world: World, slot: Any) -> None:
@@ -161,3 +165,20 @@ def test_a_plain_file_is_written_in_any_order(world: World) -> None:
     fill(sink, data, 100, random.Random(3))
     sink.close()
     assert path.read_bytes() == data
+
+
+def test_the_whole_image_is_read_back(world: World, slot: Any) -> None:
+    container = make_container(20000)
+    sink = world.flash.SlotSink(slot, container.header)
+    fill(sink, bytes(container.data), 1024)
+    assert sink.image_matches()
+    container.header.image_digest = bytes(32)
+    assert not sink.image_matches()
+
+
+def test_an_image_with_another_head_than_its_header_says_is_no_match(world: World, slot: Any) -> None:
+    container = make_container(20000)
+    sink = world.flash.SlotSink(slot, container.header)
+    fill(sink, bytes(container.data), 1024)
+    container.header.image_head = b"\0" * 288
+    assert not sink.image_matches()

@@ -25,7 +25,7 @@ def container(size: int = 10000, **named: object) -> Container:
     return build_container(image, "bench", "SIM", ESP32, **named)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("size", [528, 4095, 4096, 4097, 8192, 300000])
+@pytest.mark.parametrize("size", [624, 4095, 4096, 4097, 8192, 300000])
 def test_there_and_back(size: int, tmp_path: Path) -> None:
     built = container(size)
     file = tmp_path / "bench.gap"

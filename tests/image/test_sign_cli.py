@@ -11,7 +11,7 @@ import pytest
 
 from gapcast.cli import main
 from gapcast.image.build import read_container
-from gapcast.image.keys import load_private
+from gapcast.image.keys import board_key, load_private, sign
 from gapcast_core.container import chunk_digest
 from gapcast_core.signature import check_header, parse_keys
 
@@ -177,3 +177,16 @@ def test_the_key_itself_is_safe(lab: Path, capsys: Capture) -> None:
     assert "chmod 600" in capsys.readouterr().err
     assert main(["image", "sign", str(lab / "signed.gap"), "--key", str(lab / "a.pub.pem")]) == 2
     assert "public key only" in capsys.readouterr().err
+
+
+def test_an_image_for_another_chip_than_the_boards(lab: Path, capsys: Capture) -> None:
+    container, key = read_container(lab / "signed.gap"), load_private(lab / "a.pem")
+    header = container.header
+    header.board = "ESP32_GENERIC_S3"  # `gapcast image build` would not do that
+    key_id = board_key(key.public_key()).key_id
+    packed = header.pack(key_id, sign(key, header.signed_part()))
+    file = lab / "s3.gap"
+    file.write_bytes(packed + container.data[1024:])
+    facts = run(capsys, "image", "verify", file, "--key", lab / "a.pub.pem", code=1)
+    assert (facts["reason"], facts["signed_by"]) == ("wrong_chip", str(lab / "a.pub.pem"))
+    assert "the image is for esp32, the board has esp32s3" in facts["verdict"]

@@ -215,7 +215,7 @@ REFUSED = {
     "mail": (b"\0\1f1\0mail\0", 4),
     "no-final-nul": (b"\0\1f1\0octet", 4),
     "no-mode": (b"\0\1f1\0", 4),
-    "only-opcode": (b"\0\1", 4),
+    "only-opcode": (b"\0\1" + b"\0" * 3, 4),
     "option-without-value": (b"\0\1f1\0octet\0blksize\0", 4),
     "longer-than-512": (b"\0\1f1\0octet\0" + b"x\0y\0" * 150, 4),
     "blksize-7": (b"\0\1f1\0octet\0blksize\x007\0", 8),

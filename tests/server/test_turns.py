@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gapcast.protocol import turns
-from gapcast.protocol.election import Election
 from gapcast.protocol.credit import Credit
+from gapcast.protocol.election import Election
 from gapcast.protocol.members import Member, Roster
 from gapcast.protocol.negotiate import plan_join, read_request
 from gapcast.protocol.turns import Turns

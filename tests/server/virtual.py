@@ -18,6 +18,7 @@ from gapcast.protocol.pacer import Pacer
 from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address, Datagram, Machine
 from gapcast.protocol.unicast import Transfer
+from gapcast_core.errors import PeerError
 
 MAIN: Address = ("10.0.0.1", 69)
 GROUP: Address = ("239.192.7.7", 20007)
@@ -184,20 +185,21 @@ class VirtualServer:
         self._settings = settings or Settings()
         self._port = 40000
         self._transfers: dict[Address, tuple[Request, Tid]] = {}
+        self._sessions: dict[int, Tid] = {}  # by blksize
         net.attach(MAIN, self._on_request)
         net.unreachable = self._on_unreachable
 
     def _on_request(self, data: bytes, source: Address) -> None:
-        request = read_request(data)
+        try:
+            request = read_request(data)
+        except PeerError:
+            return  # an ERROR of the main port: net/server.py
         now = self.net.now
         if can_multicast(request, self.content.size):
-            if self.session is None or self.session.machine.closed or self._ending():
-                machine = Session("f", self.content, request.blksize, GROUP, self._settings, now)
-                self.session = self._tid(machine)
-            session = self.session.machine
-            assert isinstance(session, Session)
-            session.join(source, plan_join(request, self.content.size), now)
-            self.session.settle()
+            session = self._session_for(request.blksize)
+            assert isinstance(session.machine, Session)
+            session.machine.join(source, plan_join(request, self.content.size), now)
+            session.settle()
             return
         found = self._transfers.get(source)
         if found is not None and found[0] == request and not found[1].machine.closed:
@@ -205,7 +207,10 @@ class VirtualServer:
             found[1].machine.repeat_offer(now, len(data))
             found[1].settle()
             return
-        plan = plan_unicast(request, self.content.size)
+        try:
+            plan = plan_unicast(request, self.content.size)
+        except PeerError:
+            return
         transfer = Transfer(source, "f", plan, self.content, now)
         tid = self._tid(transfer)
         self._transfers[source] = (request, tid)
@@ -213,16 +218,20 @@ class VirtualServer:
             tid.on_heard = lambda: self._touch(transfer)
         tid.settle()
 
-    def _ending(self) -> bool:
-        assert self.session is not None
-        assert isinstance(self.session.machine, Session)
-        return self.session.machine.ending
+    def _session_for(self, blksize: int) -> Tid:
+        found = self._sessions.get(blksize)
+        if found is None or found.machine.closed or getattr(found.machine, "ending", False):
+            group = (GROUP[0], GROUP[1] + blksize - 1024)
+            machine = Session("f", self.content, blksize, group, self._settings, self.net.now)
+            self.session = found = self._sessions[blksize] = self._tid(machine)
+        return found
 
     def _touch(self, transfer: Transfer) -> None:
-        if self.session is not None and transfer.verified:
-            assert isinstance(self.session.machine, Session)
-            self.session.machine.touch(transfer.peer[0], self.net.now)
-            self.session.settle()
+        session = self._sessions.get(1024)
+        if session is not None and transfer.verified:
+            assert isinstance(session.machine, Session)
+            session.machine.touch(transfer.peer[0], self.net.now)
+            session.settle()
 
     def _tid(self, machine: Machine) -> Tid:
         self._port += 1

@@ -39,7 +39,7 @@ def tell(event, **fields):
 tell("boot", slot=0)
 tell("header", version="2.0.0", container_bytes=21024)
 tell("result", outcome={outcome!r}, detail="because", heap_peak_bytes=7, slot_bytes=0)
-tell("application")
+tell("application", preboot_us=1)
 {tail}
 """
 REPORT = 'tell("app", version="2.0.0", heap_peak_bytes=5, slot=0)\n'
@@ -153,6 +153,7 @@ def test_the_hold_is_not_part_of_the_limit(tmp_path: Path) -> None:
 
 ENDLESS = """
 import time
+from gapcast_boot import health
 def main(board):
     for _ in range(1000):
         print("x" * 100, end="")
@@ -160,11 +161,14 @@ def main(board):
     print('{"event": "boot"}')
     board.report(version="2.0.0")
     while True:
+        health.alive()
         time.sleep(1)
 """
 RAISING = """
+from gapcast_boot import health
 def main(board):
     board.report(version="2.0.0")
+    health.alive()
     raise ValueError("boom")
 """
 

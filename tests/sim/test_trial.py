@@ -44,7 +44,7 @@ def result(outcome, detail=""):
 def header():
     tell("header", version="2.0.0", container_bytes=21024)
 def app(version):
-    tell("application")
+    tell("application", preboot_us=1)
     tell("app", version=version, heap_peak_bytes=1)
 tell("boot", slot=0)
 exec({scripts!r}[min(len(causes), {count}) - 1])

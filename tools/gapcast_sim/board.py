@@ -70,7 +70,8 @@ class SimBoard:
                 await self._boot_until_done()
         except TimeoutError:
             if not self.ok:
-                self._fail(f"not finished after {self.spec.limit_s:g} s")
+                trial = ": its application is on trial still" if self._on_trial else ""
+                self._fail(f"not finished after {self.spec.limit_s:g} s{trial}")
         except OSError as error:  # no memory, or no file descriptors, for one more process
             self._fail(f"cannot be started: {error.strerror}")
         finally:
@@ -130,6 +131,8 @@ class SimBoard:
             self._fail(f"its process ended with code {code}: {printable(errors.last_line)}")
             for line in errors.text.splitlines()[-MAX_ERROR_LINES:-1]:
                 self.recorder.note(printable(line))
+        elif code:  # an application that raised, and then the board reset
+            self.recorder.note(printable(errors.last_line))
         return code
 
     async def _read_events(self, stream: asyncio.StreamReader) -> None:

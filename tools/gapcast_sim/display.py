@@ -102,14 +102,14 @@ def status_line(fleet: Fleet) -> str:
 def result_table(fleet: Fleet) -> Table:
     """The table of the README."""
     table = Table(title=f"{fleet.completed} of {fleet.spec.boards} boards run the new version")
-    table.add_column("board")
+    table.add_column("board", no_wrap=True)
     table.add_column("role")
     for name in ("blocks\nlost", "gaps", "largest\ngap", "repaired\nblocks", "repaired\nbytes", "time\ns"):
         table.add_column(name, justify="right")
     if fleet.spec.power_cuts:
         table.add_column("power\ncuts", justify="right")
         table.add_column("bytes\nagain", justify="right")
-    table.add_column("state")
+    table.add_column("state", no_wrap=True)
     table.add_column("version\nbooted", overflow="fold")
     for board in fleet.boards:
         result = board.result

@@ -56,7 +56,7 @@ _FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     "rolled_back": {"version": _text, "reason": _text},
     "cut": {"ops": _number, "slot_bytes": _number},
     "result": {"outcome": _text, "detail": _text, "heap_peak_bytes": _number, "slot_bytes": _number},
-    "application": {},
+    "application": {"preboot_us": _number},
     "app": {"version": _text, "heap_peak_bytes": _number},
     "raw": {"heap_peak_bytes": _number},
 }  # fmt: skip

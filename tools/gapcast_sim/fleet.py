@@ -28,12 +28,6 @@ BLOCK_BYTES = 1024
 Snapshot = tuple[float, str]
 
 
-def _serves_state() -> bool:
-    from gapcast.serve_cli import serve
-
-    return any(param.name == "state" for param in serve.params)
-
-
 @dataclass
 class FleetSpec:
     """What `gapcast sim` was asked for."""
@@ -79,8 +73,7 @@ class Fleet:
         """Make the boards' folders and the server, started by run(). Raises OperatorError."""
         port = free_port(SERVER_ADDRESS)
         self.registry = Registry(self.spec.folder)
-        state = ("--state", str(self.registry.path)) if _serves_state() else ()
-        options = ("--rate", self.spec.rate, *state, *self.spec.serve_options)
+        options = ("--rate", self.spec.rate, "--state", str(self.registry.path), *self.spec.serve_options)
         self.server = ServerProcess(self.spec.root, SERVER_ADDRESS, port, options)
         factory = factory_image()
         try:

@@ -48,6 +48,7 @@ class BoardSpec:
     power_cuts: int = 0  # how often it loses power, at seeded random flash operations
     image_bytes: int | None = None  # of the container, as far as it is known here
     wifi: str = "ok"  # see boards/SIM/network.py
+    wifi_ms: int = 0  # that it takes to connect
 
     @property
     def mac(self) -> str:
@@ -85,6 +86,7 @@ class BoardSpec:
             "go_file": str(self.go_file) if self.go_file else None,
             "raw": self.raw,
             "wifi": self.wifi,
+            "wifi_ms": self.wifi_ms,
             "reset_cause": reset_cause,
             "cut_at": cut_at,
             "cut_half": cut_half,

@@ -24,7 +24,7 @@ from gapcast_sim.runtime import find_runtime
 from gapcast_sim.workdir import work_folder
 
 TICK_S = 0.1
-PLAIN_WIDTH = 110  # of the table when it goes to a file or a pipe
+PLAIN_WIDTH = 130  # of the table when it goes to a file or a pipe
 
 
 @dataclass(frozen=True, kw_only=True)

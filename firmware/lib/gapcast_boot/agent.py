@@ -4,44 +4,25 @@
 start; it resets the board when a new image has been made the one to boot.
 """
 
-import json
+import binascii
 
 import esp32
 import machine
 
 from gapcast_core import container, wire
 
-from . import flash, net, port
+from . import flash, health, net, port, trial
+from .config import DEFAULTS, load_config
+from .journal import Journal
+from .news import News
 from .progress import Progress
+from .refusal import Refused
 from .transfer import Transfer, TransferError
 
-CONFIG_PATH = "gapcast.json"
-VERIFY_ROUNDS = 3  # a chunk that is bad after so many fetches is bad flash
-
-DEFAULTS = {
-    "server": None,
-    "port": 69,
-    "image": None,
-    "board": None,
-    "lan": None,
-    "wifi_ssid": None,
-    "wifi_password": None,
-    "network_timeout_ms": 15000,
-    "ask_ms": 3000,  # how long the first question may go unanswered
-    "stall_ms": 60000,  # how long a started download may stand still
-}
-
-
-class Refused(Exception):
-    """The image is not for this board; the text says why."""
-
-
-def load_config(path=CONFIG_PATH):
-    """The board's settings over the defaults. Raises OSError or ValueError."""
-    config = dict(DEFAULTS)
-    with open(path) as file:
-        config.update(json.load(file))
-    return config
+# Loaded when there is an image to judge or to fetch, and dropped again: a board's heap is small.
+_JUDGING = ("gapcast_boot.judge", "gapcast_core.signature", "gapcast_core.appimage")
+_UPDATING = ("gapcast_boot.updating", "gapcast_boot.salvage")
+_REPORTING = ("gapcast_core.report", "gapcast_boot.reporting")
 
 
 def run(progress=None, config=None, hold=None):
@@ -50,130 +31,173 @@ def run(progress=None, config=None, hold=None):
     hold: called when the network is up, before the first request (a simulated fleet starts
     its boards together with it).
     """
-    progress = progress or Progress()
-    link = net.Link()
+    boot = _Boot(progress or Progress(), hold)
+    outcome, detail = _guarded(boot, config)
     try:
-        outcome, detail = _update(config or load_config(), progress, hold, link)
-    except (Refused, flash.FlashError) as exc:
-        outcome, detail = "refused", str(exc)
-    except Exception as exc:  # whatever it is (MemoryError too): the application must start
-        outcome, detail = "failed", "%s: %s" % (type(exc).__name__, exc)
-    try:
-        progress.result(outcome, detail)
+        boot.progress.result(outcome, detail)
     except Exception:  # telling about it is not worth a board
         pass
     if outcome == "updated":
         machine.reset()
-    link.release()
+    boot.link.release()
 
 
-def _update(config, progress, hold, link):
-    clock = port.Clock()
-    local_ip = link.up(config, clock)
-    server = port.resolve(config["server"], config["port"])
-    if hold:
-        hold()
-    progress.started()
-    raw, name = _fetch_header(config, server, local_ip, clock, progress)
-    _confirm()
-    if raw is None:
-        return "up_to_date", "the server has no image for this board"
-    header = container.parse_header(raw)
-    progress.header(header)
-    if _already_running(header):
-        return "up_to_date", header.version
-    _judge(header, config)
-    slot = _other_slot()
-    sink = flash.SlotSink(slot, header)
-    sink.prepare()
-    port.collect()
-    transfer = Transfer(
-        server, local_ip, name, sink, clock, progress, config["stall_ms"], header.container_bytes
-    )
+def _guarded(boot, config):
+    """(outcome, detail), whatever happens."""
     try:
-        _fetch(transfer, config["image"] + ".gap")
-        _verify(transfer, sink, progress)
-        progress.verified(transfer)
-    finally:
-        transfer.close()
-    slot.set_boot()
-    return "updated", header.version
+        return boot.run(config)
+    except Exception as exc:  # whatever it is (MemoryError too): the application must start
+        detail = "%s: %s" % (type(exc).__name__, exc)
+    try:
+        Journal().put_text("error", detail)
+    except Exception:  # no NVS: it can only be shown
+        pass
+    return "failed", detail
 
 
-def _fetch_header(config, server, local_ip, clock, progress):
-    """(header bytes, name to fetch the image by); (None, None) when there is nothing to do."""
-    for name in (config["image"] + ".hdr", config["image"] + ".gap"):
-        sink = flash.RamSink(container.HEADER_BYTES)
-        transfer = Transfer(server, local_ip, name, sink, clock, progress, config["ask_ms"])
+class _Boot:
+    """One pre-boot."""
+
+    def __init__(self, progress, hold):
+        self.progress = progress
+        self.link = net.Link()
+        self._hold = hold
+        self._clock = port.Clock()
+        self._config = DEFAULTS
+        self._journal = None
+        self._news = None
+        self._server = None
+        self._local_ip = None
+        self._rolled_back = None  # why the last update was given up, when that was found in this boot
+
+    def run(self, config):
+        """(outcome, detail). Raises whatever went wrong."""
+        error = None
         try:
-            transfer.run_head(container.HEADER_BYTES)
-        except TransferError as exc:
-            if exc.code != wire.ERR_NOT_FOUND:
-                raise
-            continue  # a stock server knows no `.hdr`: take the head of the container itself
-        if name.endswith(".hdr"):
-            name = "gap/" + container.content_id(sink.data)
-        return sink.data, name
-    return None, None
+            self._config = config or load_config()
+        except Exception as exc:  # a trial goes on all the same
+            error = exc
+        self._journal = Journal()
+        self._news = News(self._journal, self._config)
+        on_trial = trial.running(self._journal)
+        if on_trial is not None:
+            health.begin(on_trial, self._config, self.progress.confirmed)
+            trial.count_boot(self._journal, on_trial)
+        elif self._settle():
+            port.drop(*_REPORTING)
+        if error is not None:
+            raise error
+        self._connect()
+        if on_trial is not None:
+            return self._on_trial(on_trial)
+        return self._ask()
+
+    def _settle(self):
+        """What became of the last update, when this is not the image it brought."""
+        health.begin(None, self._config)
+        ended = trial.settle(self._journal, self._news)
+        if ended is not None:
+            self._rolled_back = ended[1]
+            self.progress.rolled_back(ended[0], ended[1])
+        return ended is not None
+
+    def _connect(self):
+        config = self._config
+        self._local_ip = self.link.up(config, self._clock)
+        health.use_network(self.link.nic)
+        self._server = port.resolve(config["server"], config["port"])
+        if self._hold:
+            self._hold()
+        self.progress.started()
+
+    def _on_trial(self, on_trial):
+        """No second update while one is not confirmed: the other slot is its fallback."""
+        if self._config["health"] == "boot":
+            self._fetch_header()
+            health.confirm()
+            return "up_to_date", on_trial.version
+        self._deliver()
+        return "on_trial", on_trial.version
+
+    def _ask(self):
+        raw, name = self._fetch_header()
+        self._news.tell_error()
+        self._deliver()
+        if raw is None:
+            return "up_to_date", "the server has no image for this board"
+        header = container.parse_header(raw)
+        self.progress.header(header)
+        if _already_running(header):
+            return "up_to_date", header.version
+        content = binascii.unhexlify(container.content_id(raw))
+        return self._update(raw, header, content, (name, self._config["image"] + ".gap"))
+
+    def _update(self, raw, header, content, names):
+        from .judge import judge
+
+        try:
+            signed, slot = judge(raw, header, content, self._config, self._journal)
+            if not signed:
+                self.progress.unsigned()
+            port.drop(*_JUDGING)
+            trial.keep_running()  # before anything is erased: the other slot may be its fallback
+            self._fetch(names, header, slot, content, signed)
+        except Refused as exc:
+            return self._refuse(exc, header, content)
+        try:
+            self._news.installed(header, content)
+            self._deliver()
+        except OSError:
+            pass  # NVS is full; the image is to boot already
+        return "updated", header.version
+
+    def _refuse(self, refused, header, content):
+        if refused.reason == "rolled_back_before":
+            if self._rolled_back:
+                return "rolled_back", self._rolled_back
+            if content in [pair[1] for pair in self._journal.failed()]:
+                return "refused", str(refused)  # that it was rolled back has been told
+        self._news.refused(header, content, str(refused))
+        self._deliver()
+        return "refused", str(refused)
+
+    def _fetch(self, names, header, slot, content, signed):
+        from .updating import Update
+
+        link = self._server, self._local_ip, self._clock, self.progress
+        Update(link, names, self._config, self._journal, header, slot).run(content, signed)
+        port.drop(*_UPDATING)
+
+    def _fetch_header(self):
+        """(header bytes, name to fetch the image by); (None, None) when there is nothing to do."""
+        config = self._config
+        for name in (config["image"] + ".hdr", config["image"] + ".gap"):
+            sink = flash.RamSink(container.HEADER_BYTES)
+            transfer = Transfer(
+                self._server, self._local_ip, name, sink, self._clock, self.progress, config["ask_ms"]
+            )
+            try:
+                transfer.run_head(container.HEADER_BYTES)
+            except TransferError as exc:
+                if exc.code != wire.ERR_NOT_FOUND:
+                    raise
+                continue  # a stock server knows no `.hdr`: take the head of the container itself
+            if name.endswith(".hdr"):
+                name = "gap/" + container.content_id(sink.data)
+            return sink.data, name
+        return None, None
+
+    def _deliver(self):
+        """What the server should hear; nothing at most boots."""
+        self._news.deliver(self._server, self._local_ip, self._clock)
+        port.drop(*_REPORTING)
 
 
 def _already_running(header):
     """True when the running slot holds this very image (its digest table lies behind it)."""
     running = esp32.Partition(esp32.Partition.RUNNING)
-    return flash.holds_table(running, header, bytearray(flash.STEP_BYTES))
-
-
-def _confirm():
-    """This firmware reached network and server, so it can be updated again: keep it.
-
-    Before anything is erased: the other slot is the fallback of an image that is not confirmed.
-    """
-    try:
-        esp32.Partition.mark_app_valid_cancel_rollback()
-    except OSError:  # no otadata yet, or a boot loader without rollback: nothing to confirm
-        pass
-
-
-def _other_slot():
-    """The slot that is not running. With a single OTA slot ESP-IDF names the running one itself."""
-    running = esp32.Partition(esp32.Partition.RUNNING)
-    slot = running.get_next_update()
-    if slot.info()[2] == running.info()[2]:
-        raise Refused("the partition table has one application slot, an update needs two")
-    return slot
-
-
-def _judge(header, config):
-    """Raises Refused before anything is erased."""
-    if header.board != config["board"]:
-        raise Refused("image is for board %s, this is a %s" % (header.board, config["board"]))
-    if header.target != container.TARGET_APP:
-        raise Refused("image is for target %s" % header.target)
-
-
-def _fetch(transfer, fallback_name):
-    try:
-        transfer.run()
-    except TransferError as exc:
-        if exc.code != wire.ERR_NOT_FOUND:
-            raise
-        transfer.rename(fallback_name)
-        transfer.run()
-
-
-def _verify(transfer, sink, progress):
-    """Check every chunk against the table; fetch bad ones again, a bounded number of times."""
-    for _round in range(VERIFY_ROUNDS):
-        bad = sink.bad_chunks()
-        if not bad:
-            return
-        progress.bad_chunks(len(bad))
-        for offset, size_bytes in bad:
-            sink.erase(offset, size_bytes)
-            transfer.download.mark_missing(offset, size_bytes)
-        transfer.run()
-    if sink.bad_chunks():
-        raise flash.FlashError("chunks still damaged after %d rounds" % VERIFY_ROUNDS)
+    table = flash.table_digest(running, header.payload_bytes, header.table_bytes, bytearray(flash.STEP_BYTES))
+    return table == header.table_digest and flash.has_head(running, header)
 
 
 def fetch_file(config, path, progress, hold=None):

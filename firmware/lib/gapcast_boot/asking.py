@@ -23,8 +23,8 @@ class Answer:
         self.tid = tid
 
 
-def ask(server, local_ip, clock, request, asked_ranges=None):
-    """The Answer to an RRQ.
+def ask(server, local_ip, clock, request, asked_ranges=None, wait_ms=ANSWER_WAIT_MS):
+    """The Answer to an RRQ, which is sent at most ANSWER_TRIES times, `wait_ms` apart.
 
     Raises PeerError: `no_answer`, `refused`, and what offer.parse_offer raises; OSError.
     """
@@ -32,7 +32,7 @@ def ask(server, local_ip, clock, request, asked_ranges=None):
     try:
         for _attempt in range(ANSWER_TRIES):
             sock.sendto(request, server)
-            data, tid = _wait(sock, server, clock)
+            data, tid = _wait(sock, server, clock, wait_ms)
             if data is not None:
                 offer = offers.parse_offer(data, BLKSIZE_BYTES, WINDOW_BLOCKS, asked_ranges)
                 sock.connect(tid)
@@ -43,9 +43,9 @@ def ask(server, local_ip, clock, request, asked_ranges=None):
         raise
 
 
-def _wait(sock, server, clock):
+def _wait(sock, server, clock, wait_ms):
     """The next datagram from the server's address, or (None, None)."""
-    deadline_ms = clock.now_ms() + ANSWER_WAIT_MS
+    deadline_ms = clock.now_ms() + wait_ms
     for _stranger in range(MAX_STRANGERS):
         if clock.now_ms() >= deadline_ms:
             break

@@ -47,6 +47,18 @@ class Download:
         """True when nothing new has come for too long, whatever else is going on."""
         return now_ms - self._last_new_ms > self._stall_ms
 
+    def preset(self, gaps):
+        """Only these blocks of BLKSIZE_BYTES are missing, of a file of `expected_bytes`.
+
+        A server with other blocks makes it start from nothing: what it writes over what is in
+        flash is the same.
+        """
+        self.gaps = gaps
+        self._set_blksize(BLKSIZE_BYTES)
+        self.size_bytes = self._expected_bytes
+        self._restarts = -1
+        self._last_new_ms = self.clock.now_ms()
+
     def adopt(self, offer):
         """Set the gap list up at the first offer; a later one must fit it.
 
@@ -63,10 +75,13 @@ class Download:
                 raise PeerError("size_changed")
             self._restarts += 1
         self.gaps = GapList(offer.blocks())
-        self.blksize = offer.blksize
+        self._set_blksize(offer.blksize)
         self.size_bytes = offer.size_bytes
-        if len(self.payload) != offer.blksize:
-            self.frame = bytearray(wire.HEADER_BYTES + offer.blksize)
+
+    def _set_blksize(self, blksize):
+        self.blksize = blksize
+        if len(self.payload) != blksize:
+            self.frame = bytearray(wire.HEADER_BYTES + blksize)
             self.payload = memoryview(self.frame)[wire.HEADER_BYTES :]
 
     def write(self, block, length, now_ms):

@@ -25,26 +25,27 @@ class SlotSink:
         self._partition = partition
         self._header = header
         self._buffer = bytearray(STEP_BYTES)
+        self.label = partition.info()[4]
         size_bytes = partition.info()[3]
         self.needed_bytes = header.payload_bytes + header.table_bytes
         if self.needed_bytes > size_bytes:
             raise FlashError("image needs %d bytes, the slot has %d" % (self.needed_bytes, size_bytes))
+        self.sectors = (self.needed_bytes + SECTOR_BYTES - 1) // SECTOR_BYTES
 
-    def prepare(self):
-        """Erase what the image will cover; sectors that are blank already are left alone."""
-        erased = 0
-        for sector in range((self.needed_bytes + SECTOR_BYTES - 1) // SECTOR_BYTES):
-            if not self._is_blank(sector):
-                self._partition.ioctl(6, sector)
-                erased += 1
-        return erased
+    def is_blank(self):
+        """True when nothing stands where the image goes."""
+        return all(self.is_blank_sector(sector) for sector in range(self.sectors))
 
-    def _is_blank(self, sector):
+    def is_blank_sector(self, sector):
         for at in range(0, SECTOR_BYTES, STEP_BYTES):
             self._partition.readblocks(sector, self._buffer, at)
             if self._buffer != _BLANK:
                 return False
         return True
+
+    def read(self, at, buf):
+        """Fill `buf` from the slot's byte `at`; not beyond its sector."""
+        self._partition.readblocks(at // SECTOR_BYTES, buf, at % SECTOR_BYTES)
 
     def write(self, offset, view):
         """Program bytes of the container; its header is kept in RAM and not stored."""
@@ -58,11 +59,12 @@ class SlotSink:
         self._partition.writeblocks(at // SECTOR_BYTES, view, at % SECTOR_BYTES)
 
     def erase(self, offset, size_bytes):
-        """Erase the sectors of `size_bytes` of the container from `offset` on."""
+        """Erase the sectors of `size_bytes` of the container from `offset` on, unless they are blank."""
         first = (offset - HEADER_BYTES) // SECTOR_BYTES
         last = (offset + size_bytes - 1 - HEADER_BYTES) // SECTOR_BYTES
         for sector in range(first, last + 1):
-            self._partition.ioctl(6, sector)
+            if not self.is_blank_sector(sector):
+                self._partition.ioctl(6, sector)
 
     def bad_chunks(self):
         """Container ranges [(offset, bytes), ...] that fail their digest; [] is a good image.
@@ -73,40 +75,58 @@ class SlotSink:
         if not self.table_matches():
             return [(HEADER_BYTES + header.payload_bytes, header.table_bytes)]
         bad = []
-        digest = bytearray(DIGEST_BYTES)
         for chunk in range(header.chunks):
-            at = header.payload_bytes + chunk * DIGEST_BYTES
-            self._partition.readblocks(at // SECTOR_BYTES, digest, at % SECTOR_BYTES)
-            if self._digest(chunk) != digest:
+            if not self.chunk_matches(chunk):
                 bad.append((HEADER_BYTES + chunk * CHUNK_BYTES, CHUNK_BYTES))
         return bad
 
-    def _digest(self, chunk):
+    def chunk_matches(self, chunk):
+        """True when a chunk has the digest that the slot's own table says."""
+        digest = bytearray(DIGEST_BYTES)
+        self.read(self._header.payload_bytes + chunk * DIGEST_BYTES, digest)
         hasher = hashlib.sha256()
         for at in range(0, CHUNK_BYTES, STEP_BYTES):
             self._partition.readblocks(chunk, self._buffer, at)
             hasher.update(self._buffer)
-        return hasher.digest()[:DIGEST_BYTES]
+        return hasher.digest()[:DIGEST_BYTES] == digest
 
     def table_matches(self):
         """True when the slot holds exactly this header's digest table."""
-        return holds_table(self._partition, self._header, self._buffer)
+        header = self._header
+        digest = table_digest(self._partition, header.payload_bytes, header.table_bytes, self._buffer)
+        return digest == header.table_digest
+
+    def image_matches(self):
+        """True when the whole image, read back, is what the header says, and begins as it says."""
+        digest = _digest(self._partition, 0, self._header.image_bytes, self._buffer)
+        return digest == self._header.image_digest and has_head(self._partition, self._header)
 
 
-def holds_table(partition, header, buffer):
-    """True when `partition` holds the digest table of `header`, behind its payload."""
-    if header.payload_bytes + header.table_bytes > partition.info()[3]:
-        return False
+def table_digest(partition, payload_bytes, table_bytes, buffer):
+    """SHA-256 of what stands where an image of that size has its table; b"" when the slot is too small."""
+    if payload_bytes + table_bytes > partition.info()[3]:
+        return b""
+    return _digest(partition, payload_bytes, table_bytes, buffer)
+
+
+def has_head(partition, header):
+    """True when the image in `partition` begins as the header's image does: it is this very build."""
+    head = bytearray(len(header.image_head))
+    partition.readblocks(0, head, 0)
+    used = min(len(head), header.image_bytes)
+    return head[:used] == header.image_head[:used]
+
+
+def _digest(partition, at, size_bytes, buffer):
     hasher = hashlib.sha256()
     view = memoryview(buffer)
-    done = 0
-    while done < header.table_bytes:
-        part = view[: min(len(buffer), header.table_bytes - done)]
-        at = header.payload_bytes + done
+    end = at + size_bytes
+    while at < end:
+        part = view[: min(len(buffer), end - at)]
         partition.readblocks(at // SECTOR_BYTES, part, at % SECTOR_BYTES)
         hasher.update(part)
-        done += len(part)
-    return hasher.digest() == header.table_digest
+        at += len(part)
+    return hasher.digest()
 
 
 class RamSink:

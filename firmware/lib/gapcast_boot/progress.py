@@ -32,6 +32,22 @@ class Progress:
         """So many chunks failed their digest and are fetched again."""
         print("gapcast: %d chunks damaged, fetching them again" % count)
 
+    def kept(self, blocks, total):
+        """So many of the container's blocks were right in flash before anything was asked for."""
+        print("gapcast: %d of %d blocks are in flash already" % (blocks, total))
+
+    def unsigned(self):
+        """The image has no signature of a trusted key; this board is set up to take it all the same."""
+        print("gapcast: this image is not signed by a trusted key")
+
+    def confirmed(self, version):
+        """The running image is kept from now on."""
+        print("gapcast: %s confirmed" % version)
+
+    def rolled_back(self, version, reason):
+        """The image before this boot was given up; reason None: it is tried again."""
+        print("gapcast: %s rolled back: %s" % (version, reason or "power lost, trying again"))
+
     def result(self, outcome, detail):
-        """How pre-boot ended: updated, up_to_date, refused, failed."""
+        """How pre-boot ended: updated, on_trial, up_to_date, rolled_back, refused, failed."""
         print("gapcast: %s %s" % (outcome, detail))

@@ -8,12 +8,13 @@ from gapcast_core import receiver, wire
 from gapcast_core.errors import PeerError
 
 from . import port
-from .asking import WINDOW_BLOCKS, ask
+from .asking import ANSWER_TRIES, ANSWER_WAIT_MS, WINDOW_BLOCKS, ask
 from .download import BLKSIZE_BYTES, Download
 from .reading import Reading
 from .session import Session
 
 REJOIN_SHARE = 4  # more than a quarter missing: join a stream again rather than repair
+MAX_UNANSWERED = 5  # questions in a row, each asked several times: the server is gone
 MAX_UNHEARD = 2  # sessions without one DATA: multicast does not reach this board
 RETRY_MIN_MS = 300
 RETRY_SPAN_MS = 1200
@@ -48,8 +49,11 @@ class Transfer:
         self._deadline_ms = clock.now_ms() + LIMIT_MS
         self._session = None  # the last multicast session: its TID wants to hear of us
         self._turn = False  # the server said that the stream is over
+        self._prefer_stream = False
+        self._unanswered = 0
+        self._wait_ms = ANSWER_WAIT_MS
         self._unheard = 0
-        self._ranges_known = True  # until an answer shows a stock server
+        self.ranges_known = True  # until an answer shows a stock server
         self._ask_plainly = False  # tftpy does not answer a request with empty option values
         self._why = "no answer from the server"
 
@@ -68,9 +72,31 @@ class Transfer:
         if self._session:
             self._session.say_complete()
 
+    def run_ranges(self):
+        """Until every block is there, by `ranges` alone; False when the server does not know them.
+
+        Raises TransferError.
+        """
+        while not self.download.complete:
+            before = self.download.missing()
+            self._attempt(lambda: self._repair(True))
+            if not self.ranges_known:
+                return False
+            if self.download.missing() == before:
+                self._check_patience()
+                self._pause()
+        return True
+
+    def run_again(self, by_stream):
+        """As run, for blocks that were bad. by_stream: other boards may well miss the same ones."""
+        self._prefer_stream = by_stream
+        self._turn = False
+        self.run()
+
     def run_head(self, size_bytes):
-        """Only the first `size_bytes` bytes, by unicast. Raises TransferError."""
+        """Only the first `size_bytes` bytes, by unicast, asked for within stall_ms. Raises TransferError."""
         self.download.quiet = True
+        self._wait_ms = self._stall_ms // ANSWER_TRIES
         while not self._attempt(lambda: self._head(size_bytes)):
             if self.download.complete:
                 raise TransferError("%s is shorter than %d bytes" % (self._name, size_bytes))
@@ -96,6 +122,9 @@ class Transfer:
             return True
         if self._turn or self._unheard >= MAX_UNHEARD:
             return False
+        if self._prefer_stream:
+            self._prefer_stream = False
+            return True
         return gaps.missing_blocks * REJOIN_SHARE > gaps.total
 
     def _attempt(self, step):
@@ -115,6 +144,7 @@ class Transfer:
             raise TransferError("server refuses %s: %s" % (self._name, exc.error_text), exc.error_code)
         if exc.reason == "no_answer":
             self._why = "no answer from the server"
+            self._unanswered += 1
             if self._session is None and not self._name.startswith("gap/"):
                 self._ask_plainly = not self._ask_plainly
             return
@@ -122,6 +152,8 @@ class Transfer:
         self._progress.note(self._why)
 
     def _check_patience(self):
+        if self._unanswered >= (1 if self.download.quiet else MAX_UNANSWERED):
+            raise TransferError(self._why)
         now_ms = self._clock.now_ms()
         if self.download.stalled(now_ms) or now_ms > self._deadline_ms:
             raise TransferError("nothing new for %d ms: %s" % (self._stall_ms, self._why))
@@ -133,7 +165,8 @@ class Transfer:
     def _ask(self, request, asked_ranges=None):
         if self._clock.now_ms() > self._deadline_ms:
             raise TransferError("not complete after %d s" % (LIMIT_MS // 1000))
-        answer = ask(self._server, self._local_ip, self._clock, request, asked_ranges)
+        answer = ask(self._server, self._local_ip, self._clock, request, asked_ranges, self._wait_ms)
+        self._unanswered = 0
         try:
             self.download.adopt(answer.offer)
         except PeerError:
@@ -150,7 +183,7 @@ class Transfer:
         else:
             request = offers.image_request(self._name, BLKSIZE_BYTES)
         answer = self._ask(request)
-        self._ranges_known = answer.offer.gap_aware
+        self.ranges_known = answer.offer.gap_aware
         if answer.offer.group is None:
             self._progress.phase("unicast", self.download.gaps)
             self._read(answer)
@@ -161,10 +194,10 @@ class Transfer:
         self._turn = self._session.rx.end == receiver.GAPS_LEFT
         self._unheard = 0 if self._session.rx.heard_data else self._unheard + 1
 
-    def _repair(self):
-        """One page of gaps, or the whole file again from a stock server."""
+    def _repair(self, only_ranges=False):
+        """One page of gaps; from a stock server the whole file again, unless `only_ranges`."""
         gaps = self.download.gaps
-        if self._ranges_known:
+        if self.ranges_known:
             request, asked = offers.repair_request(self._name, BLKSIZE_BYTES, WINDOW_BLOCKS, gaps)
             if self._session:
                 self._session.say(gaps.next_missing(1) - 1)
@@ -172,7 +205,13 @@ class Transfer:
             request = offers.plain_request(self._name, BLKSIZE_BYTES, WINDOW_BLOCKS)
             asked = None
         self._progress.phase("repair", gaps)
-        self._read(self._ask(request, asked))
+        answer = self._ask(request, asked)
+        if only_ranges and answer.offer.ranges is None:
+            self.ranges_known = False
+            port.send(answer.sock, wire.pack_error(wire.ERR_UNDEFINED, "ranges are needed"))
+            answer.sock.close()
+            return
+        self._read(answer)
 
     def _head(self, size_bytes):
         """True when the head is in."""

@@ -69,7 +69,7 @@ class Header:
         if not 0 < image_bytes <= MAX_PAYLOAD_BYTES - CHUNK_BYTES:
             raise UsageError("image of %d bytes" % image_bytes)
         if not 0 <= counter <= MAX_COUNTER:
-            raise UsageError("counter %d" % counter)
+            raise UsageError("counter %d: 0 to %d" % (counter, MAX_COUNTER))
         if len(image_head) > IMAGE_HEAD_BYTES:
             raise UsageError("image head of %d bytes" % len(image_head))
         if flags & ~FLAG_RETRY:

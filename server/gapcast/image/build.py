@@ -32,7 +32,6 @@ from gapcast_core.signature import check_header
 MAX_CONTAINER_BYTES = (
     HEADER_BYTES + MAX_PAYLOAD_BYTES + MAX_PAYLOAD_BYTES // CHUNK_BYTES * DIGEST_BYTES + 1024
 )
-MAX_COUNTER = 0xFFFFFFFF
 _PAD = b"\xff"  # erased flash
 
 
@@ -142,24 +141,24 @@ def build_container(
         OperatorError: A name cannot stand in a header, or the image is too large.
     """
     app = parse_app(image, chip)
-    if not 0 <= counter <= MAX_COUNTER:
-        raise OperatorError(f"counter {counter} is out of range", f"0 to {MAX_COUNTER}")
     if version is None:
         version = app.descriptor.version
     payload = image + _PAD * (-len(image) % CHUNK_BYTES)
-    table = b"".join(
-        chunk_digest(payload[start : start + CHUNK_BYTES]) for start in range(0, len(payload), CHUNK_BYTES)
-    )
     try:
         # The header knows how long the table is; what stands in it does not matter for that.
         sizes = Header(name, version, board, len(image), b"", b"")
-        table += _PAD * (sizes.table_bytes - len(table))
+        table = _digest_table(payload).ljust(sizes.table_bytes, _PAD)
         digests = hashlib.sha256(table).digest(), hashlib.sha256(image).digest()
         named = {"image_head": image[:IMAGE_HEAD_BYTES], "flags": FLAG_RETRY if retry else 0}
         header = Header(name, version, board, len(image), *digests, counter, **named)
         return _sealed(header, payload + table, key)
     except UsageError as error:
         raise OperatorError(f"this cannot be a container: {error}") from error
+
+
+def _digest_table(payload: bytes) -> bytes:
+    starts = range(0, len(payload), CHUNK_BYTES)
+    return b"".join(chunk_digest(payload[start : start + CHUNK_BYTES]) for start in starts)
 
 
 def sign_container(container: Container, key: RSAPrivateKey, retry: bool | None = None) -> Container:

@@ -21,9 +21,9 @@ def main(board):
 # name -> (what it does, imports, the rest of main() and what follows it)
 _APPS = {
     "ok": (
-        "it reports its version.",
-        "",
-        "",
+        "it reports its version and confirms that it is healthy.",
+        "from gapcast_boot import health",
+        "    health.alive()\n",
     ),
     "exception": (
         "it fails with an exception.",

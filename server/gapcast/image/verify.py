@@ -19,6 +19,8 @@ _TEXTS = {
     "bad_signature": "its signature does not fit",
 }
 
+_SHOWN = ("name", "version", "board", "counter", "retry", "content_id", "key_id", "app_chip")
+
 
 def verify(data: bytes, keys: Sequence[tuple[str, PublicKey]]) -> dict[str, Any]:
     """Facts about a container, in the order to show them.
@@ -29,16 +31,14 @@ def verify(data: bytes, keys: Sequence[tuple[str, PublicKey]]) -> dict[str, Any]
 
     Returns:
         `trusted`: everything fits; `reason`: why not (a PeerError's reason, `damaged`, `wrong_chip`) or None;
-        `signed_by`: the name of the key whose signature fits, or None; `problems`, for people; `verdict`, one
-        line; and some of `gapcast.image.inspect.report`.
+        `signed_by`: the name of the key whose signature fits, or None; `problems`; `verdict`; and _SHOWN.
 
     Raises:
         OperatorError: `data` is not even meant to be a container.
     """
     if data[: len(MAGIC)] != MAGIC:
-        raise OperatorError(
-            "this is not a container", "`gapcast image build` makes one; only containers are signed"
-        )
+        hint = "`gapcast image build` makes one; only containers are signed"
+        raise OperatorError("this is not a container", hint)
     facts = report(data)
     problems = list(facts["problems"])
     reason = None if facts["intact"] else str(facts.get("reason", "damaged"))
@@ -54,9 +54,8 @@ def verify(data: bytes, keys: Sequence[tuple[str, PublicKey]]) -> dict[str, Any]
     if chip is not None and facts.get("app_chip", chip) != chip:
         reason = reason or "wrong_chip"
         problems.append(f"the image is for {facts['app_chip']}, the board has {chip}")
-    shown = ("name", "version", "board", "counter", "retry", "content_id", "key_id", "app_chip")
     return {
-        **{name: facts[name] for name in shown if name in facts},
+        **{name: facts[name] for name in _SHOWN if name in facts},
         "signed_by": signed_by,
         "trusted": not problems,
         "reason": reason,

@@ -1,0 +1,166 @@
+"""From `made the one to boot` to `confirmed`, or back (PROTOCOL.md section 11).
+
+The order of the writes is what makes a power cut between any two of them harmless:
+
+    start     trial (tries + 1), set_boot, trial (switched)
+    boot      trial (booted + 1)
+    confirm   mark_app_valid, counter, failed, news, trial erased
+    settle    reason, failed, news, trial erased, reason erased
+
+Each can be done again from its beginning: what is there already is written once more.
+"""
+
+import hashlib
+
+import esp32
+import machine
+
+from gapcast_core.container import CHUNK_BYTES, DIGEST_BYTES, IMAGE_HEAD_BYTES, TABLE_ALIGN_BYTES
+
+from . import flash
+from .journal import ID_BYTES, Trial
+
+MAX_TRIES = 3  # of one image whose power was lost: then it may be the one that makes the supply fail
+MAX_BOOTS = 3  # without confirmation, where the boot loader does not go back by itself
+HEAD_DIGEST_BYTES = 8
+
+
+def start(journal, header, content, signed, slot, anew):
+    """Make the complete image in `slot` the one to boot. Raises OSError.
+
+    content: its content id, 16 bytes. anew: earlier tries do not count.
+    """
+    trial = Trial(
+        header.table_digest[:ID_BYTES],
+        content,
+        hashlib.sha256(header.image_head).digest()[:HEAD_DIGEST_BYTES],
+        header.payload_bytes,
+        header.counter,
+        signed,
+        header.version,
+        slot.info()[4],
+    )
+    trial.tries = 1 if anew else tries_of(journal, trial.table, content) + 1
+    journal.drop("reason")
+    journal.put_trial(trial)
+    slot.set_boot()
+    trial.switched = True
+    try:
+        journal.put_trial(trial)
+    except OSError:
+        pass  # it is going to boot, and says so itself then
+
+
+def tries_of(journal, table, content):
+    """How often this very container has been made the one to boot without being judged."""
+    trial = journal.trial()
+    return trial.tries if trial and (trial.table, trial.content) == (table, content) else 0
+
+
+def running(journal):
+    """The Trial that the running slot is on, or None."""
+    trial = journal.trial()
+    if trial is None:
+        return None
+    slot = esp32.Partition(esp32.Partition.RUNNING)
+    return trial if slot.info()[4] == trial.slot and _holds(slot, trial) else None
+
+
+def _holds(slot, trial):
+    """False when somebody has flashed something else since."""
+    buffer = bytearray(flash.STEP_BYTES)
+    chunks = trial.payload_bytes // CHUNK_BYTES
+    table_bytes = -(-chunks * DIGEST_BYTES // TABLE_ALIGN_BYTES) * TABLE_ALIGN_BYTES
+    digest = flash.table_digest(slot, trial.payload_bytes, table_bytes, buffer)
+    head = bytearray(IMAGE_HEAD_BYTES)
+    slot.readblocks(0, head, 0)
+    return (
+        digest[:ID_BYTES] == trial.table and hashlib.sha256(head).digest()[:HEAD_DIGEST_BYTES] == trial.head
+    )
+
+
+def count_boot(journal, trial):
+    """One more boot on trial. Returns only when it may go on; else the old image is booted."""
+    trial.booted += 1
+    try:
+        journal.put_trial(trial)
+    except OSError:
+        pass
+    # A boot loader with rollback would not have come here again: it is an old one.
+    if trial.booted > MAX_BOOTS and not journal.text("reason"):
+        journal.put_text("reason", "not confirmed in %d boots" % MAX_BOOTS)
+    if trial.booted > MAX_BOOTS or journal.text("reason"):
+        _go_back()
+
+
+def _go_back():
+    """Boot the other slot, if there is an image in it that can."""
+    try:
+        esp32.Partition(esp32.Partition.RUNNING).get_next_update().set_boot()
+    except OSError:
+        return  # nothing to go back to: an application that is not healthy is better than none
+    machine.reset()
+
+
+def confirm(journal, trial, news):
+    """The running image is healthy: keep it. news: see news.py."""
+    keep_running()
+    try:
+        if trial.signed and trial.counter > journal.number("counter"):
+            journal.put_number("counter", trial.counter)
+        journal.forgive(trial.table)
+        news.confirmed(trial)
+    except OSError:
+        pass  # NVS is full: the image is healthy all the same
+    journal.drop("trial")
+
+
+def settle(journal, news):
+    """The last update's end, when another slot runs: (version, reason), or None when all is well.
+
+    reason is None when the image may be tried again.
+    """
+    trial = journal.trial()
+    if trial is None:
+        return None
+    if esp32.Partition(esp32.Partition.RUNNING).info()[4] == trial.slot:
+        journal.drop("trial")  # somebody has flashed something else there
+        return None
+    if not (trial.switched or trial.booted):
+        return None  # the power went before set_boot
+    # If we went back ourselves, this image is the one that the boot loader waits for.
+    keep_running()
+    reason = journal.text("reason")
+    if not reason:
+        if machine.reset_cause() == machine.PWRON_RESET and trial.tries < MAX_TRIES:
+            trial.switched = False
+            trial.booted = 0
+            journal.put_trial(trial)
+            return trial.version, None
+        reason = _cause()
+        journal.put_text("reason", reason)
+    journal.add_failed(trial.table, trial.content)
+    news.rolled_back(trial, reason)
+    journal.drop("trial")
+    journal.drop("reason")
+    return trial.version, reason
+
+
+def _cause():
+    """Why a boot ended that nobody recorded a reason for."""
+    cause = machine.reset_cause()
+    if cause == machine.PWRON_RESET:
+        return "power lost %d times before it was confirmed" % MAX_TRIES
+    if cause == machine.WDT_RESET:
+        return "watchdog reset"
+    if cause == machine.DEEPSLEEP_RESET:
+        return "deep sleep before it was confirmed"
+    return "reset before it was confirmed"
+
+
+def keep_running():
+    """Tell the boot loader to keep the running image."""
+    try:
+        esp32.Partition.mark_app_valid_cancel_rollback()
+    except OSError:  # no otadata yet, or a boot loader without rollback: nothing to confirm
+        pass

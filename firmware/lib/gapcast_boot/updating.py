@@ -1,0 +1,87 @@
+"""An image that may go into this board: fetch what is missing, verify, make it the one to boot."""
+
+from gapcast_core import wire
+
+from . import flash, port, salvage, trial
+from .refusal import Refused
+from .transfer import Transfer, TransferError
+
+VERIFY_ROUNDS = 3  # a chunk that is bad after so many fetches is bad flash, or a persistent forger's
+STREAM_SHARE = 32  # more than 1/32 of the chunks are bad: forged DATA, so ask by multicast first
+
+
+class Update:
+    """One update of the slot that is not running.
+
+    link: (server, local_ip, clock, progress). names: what to ask for, and its older name.
+    """
+
+    def __init__(self, link, names, config, journal, header, slot):
+        server, local_ip, clock, self._progress = link
+        self._fallback_name = names[1]
+        self._header = header
+        self._slot = slot
+        self._journal = journal
+        self._anew = config["retry_failed"]
+        self._sink = flash.SlotSink(slot, header)
+        self._transfer = Transfer(
+            server,
+            local_ip,
+            names[0],
+            self._sink,
+            clock,
+            self._progress,
+            config["stall_ms"],
+            header.container_bytes,
+        )
+
+    def run(self, content, signed):
+        """Raises Refused, TransferError, FlashError, OSError; returns when the new image is to boot."""
+        transfer = self._transfer
+        try:
+            self._keep_what_is_there()
+            port.collect()
+            self._named(transfer.run)
+            self._verify()
+            self._progress.verified(transfer)
+        finally:
+            transfer.close()
+        if not self._sink.image_matches():
+            raise Refused("bad_image", "what the header says of the whole image is not so")
+        trial.start(self._journal, self._header, content, signed, self._slot, self._anew)
+
+    def _keep_what_is_there(self):
+        transfer = self._transfer
+        gaps = salvage.Salvage(self._sink, self._header, self._journal).derive(self._fetch_table)
+        if gaps is not None:
+            transfer.download.preset(gaps)
+            self._progress.kept(gaps.total - gaps.missing_blocks, gaps.total)
+
+    def _fetch_table(self, gaps):
+        self._transfer.download.preset(gaps)
+        return self._transfer.ranges_known and self._named(self._transfer.run_ranges)
+
+    def _named(self, run):
+        """run(), and once more by the older name when the server does not know `gap/ID`."""
+        try:
+            return run()
+        except TransferError as exc:
+            if exc.code != wire.ERR_NOT_FOUND:
+                raise
+            self._transfer.rename(self._fallback_name)
+            return run()
+
+    def _verify(self):
+        """Check every chunk against the table; fetch bad ones again, a bounded number of times."""
+        sink = self._sink
+        for attempt in range(VERIFY_ROUNDS):
+            bad = sink.bad_chunks()
+            if not bad:
+                return
+            self._progress.bad_chunks(len(bad))
+            for offset, size_bytes in bad:
+                sink.erase(offset, size_bytes)
+                self._transfer.download.mark_missing(offset, size_bytes)
+            self._transfer.run_again(not attempt and len(bad) * STREAM_SHARE > self._header.chunks)
+        if sink.bad_chunks():
+            raise flash.FlashError("chunks still damaged after %d rounds" % VERIFY_ROUNDS)
