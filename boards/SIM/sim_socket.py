@@ -13,6 +13,7 @@ import select
 import socket as _host
 import sys
 
+import sim_filter
 import sim_world
 
 AF_INET = _host.AF_INET
@@ -24,6 +25,7 @@ IP_ADD_MEMBERSHIP = 35
 
 _ON_CPYTHON = sys.implementation.name == "cpython"
 _SO_RCVBUF = 8
+_IP_MULTICAST_ALL = 49
 _STEP_MS = 100
 _FOREVER_MS = 1 << 29
 # What Linux charges a queue for one datagram of some 1 KiB; setsockopt doubles its argument.
@@ -70,7 +72,7 @@ class socket:
         self._retries = 1
         self._new = True
         self._deaf = False
-        self._port = 0
+        self._joined = False
         self._loss_1000 = 0
         self.lost = 0
 
@@ -86,24 +88,25 @@ class socket:
             self._sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, value)
 
     def _join(self, membership):
-        """Bind to the group: a PC has many boards, each of which must hear only its own groups."""
-        group = "%d.%d.%d.%d" % tuple(membership[:4])
-        self._sock.bind(_pack((group, self._port)))
+        """A PC has many boards, each of which must hear only its own groups."""
         self._sock.setsockopt(IPPROTO_IP, IP_ADD_MEMBERSHIP, membership)
+        self._sock.setsockopt(IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+        self._joined = True
         self._loss_1000 = sim_world.settings["loss_1000"]
 
     def bind(self, address):
         self._new = False
         if address[0] == "":
-            self._port = address[1]  # bound when it joins: see _join
-            if address[1] == 0:
-                self._sock.bind(_pack(("0.0.0.0", 0)))
+            self._sock.bind(_pack(("0.0.0.0", address[1])))
         else:
             self._sock.bind(_pack(address))
 
     def connect(self, address):
         self._new = False
-        self._sock.connect(_pack(address))
+        if self._joined:
+            sim_filter.hear_only(self._sock, address)
+        else:
+            self._sock.connect(_pack(address))
 
     def settimeout(self, seconds):
         """As _socket_settimeout in ports/esp32/modsocket.c: whole steps, and one more."""

@@ -141,7 +141,7 @@ class _Boot:
                 self.progress.unsigned()
             port.drop(*_JUDGING)
             trial.keep_running()  # before anything is erased: the other slot may be its fallback
-            self._fetch(names, header, slot, content, signed)
+            self._fetch(names, header, slot, content, signed, raw)
         except Refused as exc:
             return self._refuse(exc, header, content)
         try:
@@ -161,11 +161,13 @@ class _Boot:
         self._deliver()
         return "refused", str(refused)
 
-    def _fetch(self, names, header, slot, content, signed):
+    def _fetch(self, names, header, slot, content, signed, raw):
         from .updating import Update
 
         link = self._server, self._local_ip, self._clock, self.progress
-        Update(link, names, self._config, self._journal, header, slot).run(content, signed)
+        Update(link, names, self._config, self._journal, header, slot, raw).run(
+            content, signed
+        )
         port.drop(*_UPDATING)
 
     def _fetch_header(self):

@@ -89,6 +89,20 @@ class Download:
         self._sink.write((block - 1) * self.blksize, self._view(length, block))
         self._last_new_ms = now_ms
 
+    @property
+    def can_load(self):
+        """Whether blocks that are stored can be had back, all of one size."""
+        return self._sink.can_load and self.size_bytes is not None and self.size_bytes % self.blksize == 0
+
+    def load(self, block, view):
+        """Read a stored block back."""
+        self._sink.load((block - 1) * self.blksize, view)
+
+    def store(self, block, view, now_ms):
+        """Write a whole block that did not come in the frame."""
+        self._sink.write((block - 1) * self.blksize, view)
+        self._last_new_ms = now_ms
+
     def _view(self, length, block):
         """The payload of the frame; only a short one costs an allocation.
 

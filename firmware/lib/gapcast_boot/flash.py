@@ -1,6 +1,7 @@
 """Where blocks go: an OTA slot, a plain file, or memory.
 
-A sink has `write(offset, view)` with the offset in the file as it is on the server. Slots are
+A sink has `write(offset, view)` with the offset in the file as it is on the server, and
+`load(offset, view)`, which gives a block that was written, when it says `can_load`. Slots are
 erased before the stream (an erase stops Wi-Fi for 45 to 400 ms) and written by the 3-argument
 writeblocks, which never erases.
 """
@@ -19,9 +20,14 @@ class FlashError(Exception):
 
 
 class SlotSink:
-    """Payload and digest table of one container in an application slot."""
+    """Payload and digest table of one container in an application slot.
 
-    def __init__(self, partition, header):
+    head: the container's first block, which the slot does not hold.
+    """
+
+    def __init__(self, partition, header, head=None):
+        self._head = head
+        self.can_load = head is not None
         self._partition = partition
         self._header = header
         self._buffer = bytearray(STEP_BYTES)
@@ -46,6 +52,13 @@ class SlotSink:
     def read(self, at, buf):
         """Fill `buf` from the slot's byte `at`; not beyond its sector."""
         self._partition.readblocks(at // SECTOR_BYTES, buf, at % SECTOR_BYTES)
+
+    def load(self, offset, view):
+        """Fill `view` with bytes of the container, within a sector; only with its head."""
+        if offset < HEADER_BYTES:
+            view[:] = self._head[offset : offset + len(view)]
+        else:
+            self.read(offset - HEADER_BYTES, view)
 
     def write(self, offset, view):
         """Program bytes of the container; its header is kept in RAM and not stored."""
@@ -132,6 +145,8 @@ def _digest(partition, at, size_bytes, buffer):
 class RamSink:
     """The first `size_bytes` of a file, in memory (a header)."""
 
+    can_load = False
+
     def __init__(self, size_bytes):
         self.data = bytearray(size_bytes)
 
@@ -146,12 +161,18 @@ class RamSink:
 class FileSink:
     """A plain file, kept as it came."""
 
+    can_load = True
+
     def __init__(self, path):
         self._file = open(path, "w+b")
 
     def write(self, offset, view):
         self._file.seek(offset)
         self._file.write(view)
+
+    def load(self, offset, view):
+        self._file.seek(offset)
+        self._file.readinto(view)
 
     def close(self):
         self._file.close()

@@ -53,6 +53,12 @@ def random_below(limit):
     return random.getrandbits(16) % limit
 
 
+def heap_free():
+    """Bytes of the heap that are free, after a collection."""
+    gc.collect()
+    return gc.mem_free() if hasattr(gc, "mem_free") else 1 << 30
+
+
 def collect():
     """Tidy the heap between phases, so the collector stays out of the receive loop."""
     gc.collect()
@@ -85,8 +91,8 @@ def open_udp(local_ip):
     return sock
 
 
-def open_group(group, port, interface_ip, source):
-    """A socket that hears `group`:`port` from the address `source` only.
+def open_group(groups, port, interface_ip, source):
+    """A socket that hears these groups at `port`, from the address `source` only.
 
     Connecting it makes the network stack itself discard foreign senders, so the receive loop
     can use readinto, which does not tell the sender.
@@ -94,8 +100,8 @@ def open_group(group, port, interface_ip, source):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("", port))
-    membership = _ip_bytes(group) + _ip_bytes(interface_ip)
-    sock.setsockopt(0, _IP_ADD_MEMBERSHIP, membership)
+    for group in groups:
+        sock.setsockopt(0, _IP_ADD_MEMBERSHIP, _ip_bytes(group) + _ip_bytes(interface_ip))
     sock.connect(source)
     sock.settimeout(READ_TIMEOUT_S)
     return sock
@@ -143,6 +149,20 @@ def send(sock, data):
         sock.send(data)
     except OSError:
         pass
+
+
+class Waiting:
+    """Whether a datagram waits in a socket."""
+
+    def __init__(self, sock):
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+
+    def now(self):
+        """Looks, and waits for nothing."""
+        for _ready in self._poll.ipoll(0):
+            return True
+        return False
 
 
 class ControlPort:

@@ -46,7 +46,10 @@ class Session:
 
     def _join(self):
         offer = self._answer.offer
-        return port.open_group(offer.group, offer.port, self._local_ip, self._answer.tid)
+        return port.open_group(self._groups(), offer.port, self._local_ip, self._answer.tid)
+
+    def _groups(self):
+        return (self._answer.offer.group,)
 
     def listen(self, group):
         """The hot loop: until the session ends (True) or the socket has gone deaf (False)."""

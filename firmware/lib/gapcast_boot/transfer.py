@@ -13,6 +13,9 @@ from .download import BLKSIZE_BYTES, Download
 from .reading import Reading
 from .session import Session
 
+# Loaded when a server offers repair symbols.
+MENDING = ("gapcast_boot.mending", "gapcast_core.mender")
+MENDING += ("gapcast_core.fec", "gapcast_core.fec_viper", "gapcast_core.gf")
 REJOIN_SHARE = 4  # more than a quarter missing: join a stream again rather than repair
 MAX_UNANSWERED = 5  # questions in a row, each asked several times: the server is gone
 MAX_UNHEARD = 2  # sessions without one DATA: multicast does not reach this board
@@ -112,6 +115,7 @@ class Transfer:
         if self._session:
             self._session.close()
             self._session = None
+            port.drop(*MENDING)
 
     # -- what next ------------------------------------------------------------------------
 
@@ -189,10 +193,23 @@ class Transfer:
             self._read(answer)
             return
         self.close()
-        self._session = Session(self.download, answer, self._local_ip)
+        self._session = self._open_session(answer)
         self._session.run()
         self._turn = self._session.rx.end == receiver.GAPS_LEFT
         self._unheard = 0 if self._session.rx.heard_data else self._unheard + 1
+
+    def _open_session(self, answer):
+        """A session with repair symbols, or without when the server has none or memory is short."""
+        if answer.offer.repair_group is not None:
+            try:
+                from .mending import open_mended
+
+                session = open_mended(self.download, answer, self._local_ip, self._name)
+                if session is not None:
+                    return session
+            except (ImportError, MemoryError):
+                port.drop(*MENDING)
+        return Session(self.download, answer, self._local_ip)
 
     def _repair(self, only_ranges=False):
         """One page of gaps; from a stock server the whole file again, unless `only_ranges`."""

@@ -14,16 +14,17 @@ class Update:
     """One update of the slot that is not running.
 
     link: (server, local_ip, clock, progress). names: what to ask for, and its older name.
+    head: the container's first block.
     """
 
-    def __init__(self, link, names, config, journal, header, slot):
+    def __init__(self, link, names, config, journal, header, slot, head):
         server, local_ip, clock, self._progress = link
         self._fallback_name = names[1]
         self._header = header
         self._slot = slot
         self._journal = journal
         self._anew = config["retry_failed"]
-        self._sink = flash.SlotSink(slot, header)
+        self._sink = flash.SlotSink(slot, header, head)
         self._transfer = Transfer(
             server,
             local_ip,

@@ -9,13 +9,15 @@ in the server's answer "GROUP,k"; in a report the symbols needed of generation 0
 
 from . import options as opt
 from .errors import PeerError, UsageError
+from .wire import ERR_OPTION
 
 LACKS = "lacks"
+BLOCKS = 64  # of a generation: what the server offers
 MAX_BLOCKS = 128  # of a generation: data symbols are 0..127
 MAX_GENERATIONS = 256
 FIRST_REPAIR_SYMBOL = 128
 REPAIR_FLAG = 0x8000  # of a block number
-_MAX_ITEMS = 256
+_ITEM_BYTES = 8  # ",128*256"
 
 
 class Plan:
@@ -32,6 +34,10 @@ class Plan:
     def fits(self):
         """Whether block numbers can name every symbol."""
         return 0 < self.count <= MAX_GENERATIONS and self.total_blocks < REPAIR_FLAG
+
+    def of(self, block):
+        """The generation of a block."""
+        return (block - 1) // self.k
 
     def first(self, generation):
         """The number, from 1, of a generation's first block."""
@@ -63,50 +69,66 @@ def format_offer(group, k):
 
 def parse_offer(text):
     """(group address, k) of the server's `lacks`. Raises PeerError `bad_lacks`."""
-    group, comma, k = text.partition(",")
+    group, _comma, k = text.partition(",")
     try:
         k = opt.parse_number(k, 1, MAX_BLOCKS)
         group = opt.parse_multicast(group + ",1,0")[0]
     except PeerError:
-        raise PeerError("bad_lacks", opt.ERR_OPTION)
-    if not comma or not group:
-        raise PeerError("bad_lacks", opt.ERR_OPTION)
+        raise PeerError("bad_lacks", ERR_OPTION)
+    if not group:
+        raise PeerError("bad_lacks", ERR_OPTION)
     return group, k
 
 
-def format_lacks(counts, max_bytes):
-    """The report of these needs; shorter, from the end, when it does not fit `max_bytes`."""
-    text = ""
+def write_lacks(buf, at, limit, needs, count):
+    """Write the report of needs[0..count-1] into buf[at..limit-1]; where it ends. Allocates nothing.
+
+    Generations that do not fit are left out, from the end: they will be told when those before are mended.
+    """
     i = 0
-    while i < len(counts):
+    while i < count and at + _ITEM_BYTES <= limit:
         times = 1
-        while i + times < len(counts) and counts[i + times] == counts[i]:
+        while i + times < count and needs[i + times] == needs[i]:
             times += 1
-        item = "%d" % counts[i] if times == 1 else "%d*%d" % (counts[i], times)
-        if len(text) + len(item) + 1 > max_bytes:
-            break
-        text = text + "," + item if text else item
+        if i:
+            buf[at] = 0x2C  # ","
+            at += 1
+        at = _write_number(buf, at, needs[i])
+        if times > 1:
+            buf[at] = 0x2A  # "*"
+            at = _write_number(buf, at + 1, times)
         i += times
-    return text
+    return at
+
+
+def _write_number(buf, at, value):
+    """Up to three digits."""
+    if value >= 100:
+        buf[at] = 0x30 + value // 100
+        at += 1
+    if value >= 10:
+        buf[at] = 0x30 + value // 10 % 10
+        at += 1
+    buf[at] = 0x30 + value % 10
+    return at + 1
 
 
 def parse_lacks(text, generations):
-    """[symbols needed, ...] of the first generations of at most `generations`.
+    """[symbols needed, ...] of the first generations of at most `generations`; "" is none of them.
 
     Raises PeerError `bad_lacks`: the grammar, too much of one generation, more of them than there are.
     """
     counts = []
-    items = text.split(",", _MAX_ITEMS)
-    if len(items) > _MAX_ITEMS:
-        raise PeerError("bad_lacks", opt.ERR_OPTION)
-    for item in items:
+    if text == "":
+        return counts
+    for item in text.split(",", generations):
         needed, star, times = item.partition("*")
         try:
             needed = opt.parse_number(needed, 0, MAX_BLOCKS)
             times = opt.parse_number(times, 2, MAX_GENERATIONS) if star else 1
         except PeerError:
-            raise PeerError("bad_lacks", opt.ERR_OPTION)
+            raise PeerError("bad_lacks", ERR_OPTION)
         if len(counts) + times > generations:
-            raise PeerError("bad_lacks", opt.ERR_OPTION)
+            raise PeerError("bad_lacks", ERR_OPTION)
         counts.extend([needed] * times)
     return counts

@@ -3,8 +3,8 @@
 Pure: builds RRQ bytes and judges the datagram that comes back.
 """
 
+from . import generations, wire
 from . import options as opt
-from . import wire
 from .errors import PeerError, UsageError
 from .gaps import MAX_TOTAL_BLOCKS
 
@@ -21,6 +21,7 @@ class Offer:
     gap_aware: the server echoed our empty `ranges`.
     ranges: accepted (first, length) pairs of a repair, or None.
     plain: the answer was DATA 1 itself, so no option was taken (RFC 2347).
+    repair_group, generation_blocks: where repair symbols go, or None without `lacks`.
     """
 
     def __init__(self):
@@ -33,6 +34,8 @@ class Offer:
         self.gap_aware = False
         self.ranges = None
         self.plain = False
+        self.repair_group = None
+        self.generation_blocks = 0
 
     def blocks(self):
         """Blocks that carry bytes, or None when the size is unknown."""
@@ -50,7 +53,7 @@ class Offer:
 
 
 def image_request(name, blksize):
-    """RRQ for a whole image: multicast if the server can, gap-aware if it is ours."""
+    """RRQ for a whole image: multicast if the server can, gap-aware and mended if it is ours."""
     return wire.pack_request(
         wire.OP_RRQ,
         name,
@@ -59,6 +62,7 @@ def image_request(name, blksize):
             (opt.TSIZE, "0"),
             (opt.MULTICAST, ""),
             (opt.RANGES, ""),
+            (generations.LACKS, ""),
         ],
     )
 
@@ -145,6 +149,8 @@ def _take(offer, name, value, blksize, window, asked_ranges):
             return
         offer.ranges = opt.parse_ranges(value, opt.MAX_BLOCK)
         _check_prefix(offer.ranges, asked_ranges)
+    elif name == generations.LACKS and asked_ranges is None:
+        offer.repair_group, offer.generation_blocks = generations.parse_offer(value)
     else:
         raise PeerError("unrequested_option", wire.ERR_OPTION)
 

@@ -57,6 +57,8 @@ class Receiver:
         self.heard_data = False
         self.drops = {}
         self.duplicates = 0
+        self.at_end = False  # this master has seen the end, and mends
+        self.mends = False  # repair symbols are listened to: the end of the stream is not yet ours
         self._random_16 = random_16
         self._heard_ms = now_ms
         self._acked = 0
@@ -124,6 +126,12 @@ class Receiver:
         self.gaps.add(block)
         self._moved(block)
 
+    def mended(self, block):
+        """Block `block` was solved from repair symbols, and is in flash: no word about the stream."""
+        self.gaps.add(block)
+        if self.gaps.complete:
+            self._finish()
+
     def _drop(self, reason):
         self.drops[reason] = self.drops.get(reason, 0) + 1
         return 0
@@ -163,8 +171,9 @@ class Receiver:
             ):
                 return
             self.ack = self._request()
-            if self.ack == self.gaps.total:
+            if self.ack == self.gaps.total and not self.mends:
                 self.end = GAPS_LEFT
+            self._rest_at_end()
             return
         # A stock server resumes behind the ACK (RFC 7440 section 4): one per window, and one
         # for each new hole.
@@ -174,6 +183,24 @@ class Receiver:
         if hole or self._in_window >= self.offer.window or self.position > self.gaps.total:
             self._asked = first
             self.ack = self._request()
+
+    def _rest_at_end(self):
+        """A master that mends says by a report that it is at the end; its ACK `total` says "complete"."""
+        if self.mends and self.ack == self.gaps.total:
+            self.ack = NO_ACK
+            self.rest()
+
+    def rest(self):
+        """The stream needs no master any more: wait for symbols, or for our turn."""
+        self.is_master = False
+        self.at_end = True
+
+    def hear(self, now_ms):
+        """A repair symbol came. It says nothing to a master, whose ACK may be lost."""
+        self.heard_data = True
+        self._waiting = False
+        if not self.is_master:
+            self._heard_ms = now_ms
 
     def _request(self):
         """The ACK that asks for what we want next (an ACK n requests n + 1)."""
@@ -228,6 +255,7 @@ class Receiver:
             self.is_master = True
             self.was_master = True
             self.ack = self._request()
+            self._rest_at_end()
 
     def tick(self, now_ms):
         """Time has passed without a frame; call it about every 100 ms."""

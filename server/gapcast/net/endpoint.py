@@ -11,6 +11,7 @@ from gapcast.net.pump import Flow, Pump
 from gapcast.net.report import Report
 from gapcast.net.udp import MAX_DATAGRAM_BYTES, read_icmp
 from gapcast.protocol.events import Dropped, Event
+from gapcast.protocol.groups import repair_group
 from gapcast.protocol.timing import FLOOR_S
 from gapcast.protocol.types import Address, Datagram, Machine
 
@@ -37,7 +38,7 @@ class Endpoint:
         self.machine = machine
         self._loop = loop
         self._sock = sock
-        self._group = group
+        self._groups = () if group is None else (group, repair_group(group))
         self._pump = pump
         self._report = report
         self._on_closed = on_closed
@@ -175,6 +176,6 @@ class Endpoint:
                 if no_room:
                     self._pump.pause()  # any other error is of this peer alone
                 return
-            self._report.air.count(len(datagram.data), datagram.to == self._group)
+            self._report.air.count(len(datagram.data), datagram.to in self._groups)
             return
         self._report.event(Dropped("send_failed"))

@@ -131,6 +131,7 @@ _FORMS = {
     "stream_end": "{group}: stream over after {seconds:.2f} s, {datagrams} DATA for {blocks} blocks",
     "turn": "{group}: {address} may fetch its gaps",
     "member_done": "{group}: {address} done: {outcome} {text}",
+    "mended": "{group}: mended by {symbols} repair symbols",
     "session_closed": "{group}: session over: {reason}, {seconds:.2f} s",
     "transfer_open": "{address}: asks for {name}, {blocks} blocks of {blksize} bytes, ranges: {ranges}",
     "transfer_done": "{address}: {name}: {outcome} {text}: {bytes} bytes in {seconds:.2f} s",

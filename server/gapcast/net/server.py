@@ -62,7 +62,7 @@ class Server:
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._pump = Pump(self._loop, Pacer(config.rate_bps))
-        self._groups = GroupPool(random.randrange(1 << 18), MAX_SESSIONS)
+        self._groups = GroupPool(random.randrange(1 << 17), MAX_SESSIONS)
         self._sessions: dict[SessionKey, tuple[Session, Endpoint]] = {}
         self._ports = Ports(self._loop, main.getsockname()[0], config.interface, self._pump, report)
         self._transfers = Transfers(self._ports, config.require_options)

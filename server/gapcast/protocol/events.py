@@ -90,6 +90,16 @@ class MemberDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Mended(Event):
+    """So many repair symbols were sent in a session."""
+
+    kind: ClassVar[str] = "mended"
+    group: str
+    port: int
+    symbols: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionClosed(Event):
     """A session is over, and why."""
 

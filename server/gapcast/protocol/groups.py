@@ -1,4 +1,7 @@
-"""Groups for sessions: 239.192.0.0/14, the organization-local scope of RFC 2365, a port each."""
+"""Groups for sessions: 239.192.0.0/14, the organization-local scope of RFC 2365, a port each.
+
+The lower half is for streams. In the upper half each has its twin, for the repair symbols of its session.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ QUARANTINE_S = 30.0  # late DATA of an old session, and switches' memories, must
 MAX_QUARANTINED = 4096  # opening and closing sessions quickly costs no more memory than this
 
 _BASE = 239 << 24 | 192 << 16
-_GROUPS = 1 << 18
+_GROUPS = 1 << 17
 _SAFE_BLOCK = 256
 
 
@@ -57,6 +60,13 @@ class GroupPool:
         number = (octets[0] << 24 | octets[1] << 16 | octets[2] << 8 | octets[3]) - _BASE
         self._used.remove(number)
         self._resting[number] = now + QUARANTINE_S
+
+
+def repair_group(group: Address) -> Address:
+    """The twin of a session's group: the same port, so that one socket of a board hears both."""
+    octets = group[0].split(".")
+    octets[1] = str(int(octets[1]) + 2)
+    return ".".join(octets), group[1]
 
 
 def _address(number: int) -> Address:

@@ -34,6 +34,10 @@ class Membership(ABC):
     def _next_master(self, now: float) -> None:
         """The master, or the candidate, is gone."""
 
+    @abstractmethod
+    def _lacks_answer(self) -> str | None:
+        """What an OACK says about repair symbols to those that asked; None: there are none."""
+
     def take(self) -> list[object]:
         out = self._out
         self._out = []
@@ -130,6 +134,9 @@ class Membership(ABC):
         self._out.append(ev.SessionClosed(*self.group, reason, self._mastery.stream.datagrams, seconds))
 
     def _send_oack(self, member: Member, is_master: bool, ranges: str | None) -> None:
-        oack = member.plan.oack(self.group, is_master, ranges)
+        lacks = self._lacks_answer() if ranges == "" else None
+        oack = member.plan.oack(self.group, is_master, ranges, lacks)
+        if not member.heard and not member.credit.covers(len(oack)):
+            oack = member.plan.oack(self.group, is_master, ranges)  # a short request: no mending for it
         if member.heard or member.credit.spend(len(oack)):
             self._out.append(Datagram(oack, member.address))

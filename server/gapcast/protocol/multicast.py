@@ -14,7 +14,7 @@ from gapcast.protocol.feed import Feed
 from gapcast.protocol.foreign import Strangers
 from gapcast.protocol.mastery import END, LOST, SKIP
 from gapcast.protocol.members import Member
-from gapcast.protocol.membership import Membership
+from gapcast.protocol.mended import Mended
 from gapcast.protocol.negotiate import JoinPlan
 from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address, Content, ContentChangedError, Datagram, earliest
@@ -22,13 +22,14 @@ from gapcast_core.errors import PeerError
 from gapcast_core.wire import ERR_ILLEGAL, ERR_UNDEFINED, pack_error, parse_ack, parse_error
 
 
-class Session(Membership):
+class Session(Mended):
     """All that shares one TID and one group. See types.Machine for the methods that the shell calls."""
 
     def __init__(
         self, name: str, content: Content, blksize: int, group: Address, settings: Settings, now: float
     ) -> None:
-        super().__init__(group, blocks_with_bytes(content.size, blksize), settings.turns, now)
+        blocks = blocks_with_bytes(content.size, blksize)
+        super().__init__(group, content, blksize, blocks, settings.turns, now)
         self.gentle = False
         self.lock_step = True
         self._gather_s = settings.gather_s
@@ -69,13 +70,17 @@ class Session(Membership):
         self._answer_join(member, is_master)
 
     def wants_data(self, now: float) -> bool:
-        return not self.closed and self._feed.wants_data(now)
+        return not self.closed and (self._wants_symbol() or self._feed.wants_data(now))
 
     def next_data(self, now: float) -> Datagram | None:
         if self.closed:
             return None
         try:
-            return self._feed.next_data(now)
+            if self._wants_symbol():
+                return self._next_symbol(now)
+            datagram = self._feed.next_data(now)
+            self._note_stream()
+            return datagram
         except ContentChangedError:
             self._out += [
                 Datagram(pack_error(ERR_UNDEFINED, "file changed"), m.address)
@@ -97,6 +102,9 @@ class Session(Membership):
             elif data[:2] == b"\x00\x05":
                 code, text = parse_error(data)
                 self._retire(member, "error", now, f"{code} {text}")
+            elif data[:2] == b"\x00\x01":
+                self._on_report(member, data, now)
+                self._note_heard(member, now)
             else:
                 number = parse_ack(data)
                 self._note_heard(member, now)
@@ -139,7 +147,15 @@ class Session(Membership):
             if self._mastery.streaming:
                 self._end_stream(now)
             self._retire(member, "complete", now)
-        elif (
+        elif self._reports(member):
+            self._on_member_at_end(member, now)
+            self._retire(member, "complete", now)
+        else:
+            self._leave_chair(member, now)
+
+    def _leave_chair(self, member: Member, now: float) -> None:
+        """A gap-aware master wants nothing more of the stream."""
+        if (
             self._mastery.streaming and self._stream.top < self._feed.blocks and self._mastery.others(member)
         ):
             member.at_end = True
@@ -148,8 +164,14 @@ class Session(Membership):
         elif self._mastery.streaming:
             self._end_stream(now)
 
+    def _on_member_at_end(self, member: Member, now: float) -> None:
+        if member is self._election.candidate:
+            self._on_first_request(member, member.total - 1, now)
+        if member is self._election.master:
+            self._leave_chair(member, now)
+
     def _on_listener_ack(self, member: Member, number: int, now: float) -> None:
-        if number == member.total and not (member.gap_aware and member.was_master):
+        if number == member.total and (self._reports(member) or not (member.gap_aware and member.was_master)):
             self._retire(member, "complete", now)
         elif member.told_master and number == 0:
             self._on_tentative(member, now)
@@ -204,6 +226,7 @@ class Session(Membership):
             self._feed.gather_until,
             self._mastery.deadline(),
             self._turns.deadline(),
+            self._mending_deadline(),
             self._membership_deadline(),
         )
 
@@ -222,6 +245,7 @@ class Session(Membership):
                 self._next_master(now)
         for action, member in self._turns.on_time(now):
             self._take_turn(action, member, now)
+        self._mend_on(now)
         self._expire(now)
 
     def _take_turn(self, action: str, member: Member, now: float) -> None:
@@ -266,8 +290,6 @@ class Session(Membership):
         self._out.append(ev.StreamEnd(self.group[0], self._stream.top, self._stream.datagrams, seconds))
         if self._roster.any(lambda member: not member.gap_aware):
             self._feed.add_end_block()
-        for member in self._roster:
-            if member.gap_aware and member.heard:
-                self._turns.add(member, now)
+        self._end_for_boards(now)
         self._next_master(now)
         self._close_if_over(now)

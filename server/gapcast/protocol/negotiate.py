@@ -37,7 +37,7 @@ class Request:
     multicast: bool = False
     gap_aware: bool = False
     ranges: str | None = None  # the list of a repair
-    lacks: str | None = None  # needs of each generation; "" asks whether the server mends
+    may_be_mended: bool = False
     received_bytes: int = 0  # what it may cost before the client has proven its address: credit.py
 
 
@@ -66,8 +66,10 @@ class JoinPlan:
     pairs: Pairs = field(default_factory=list)
     received_bytes: int = 0
 
-    def oack(self, group: tuple[str, int], is_master: bool, ranges: str | None) -> bytes:
-        """An OACK with `addr,port,mc` always in full (atftp aborts on the short form) and `ranges` or not."""
+    def oack(
+        self, group: tuple[str, int], is_master: bool, ranges: str | None, lacks: str | None = None
+    ) -> bytes:
+        """An OACK with `addr,port,mc` always in full: atftp aborts on the short form."""
         out: Pairs = []
         for key, value in self.pairs:
             if key == options.MULTICAST:
@@ -75,6 +77,9 @@ class JoinPlan:
             elif key == options.RANGES:
                 if ranges is not None:
                     out.append((key, ranges))
+            elif key == LACKS:
+                if lacks is not None:
+                    out.append((key, lacks))
             else:
                 out.append((key, value))
         packed: bytes = pack_oack(out)
@@ -111,11 +116,10 @@ def read_request(data: bytes) -> Request:
     lacks = values.get(LACKS)
     if multicast:
         raise PeerError("bad_multicast", ERR_OPTION)
-    if lacks is not None and multicast is None:
-        raise PeerError("bad_lacks", ERR_OPTION)
-    # Only who says what it lacks may give a list and ask for multicast: the server chooses.
-    if ranges is not None and not lacks and (ranges == "") != (multicast is not None):
+    if ranges is not None and (ranges == "") != (multicast is not None):
         raise PeerError("bad_ranges", ERR_OPTION)
+    if lacks is not None and (lacks or multicast is None or ranges is None):
+        raise PeerError("bad_lacks", ERR_OPTION)  # reports go to the session's port
     return Request(
         name=name,
         pairs=tuple(known),
@@ -124,7 +128,7 @@ def read_request(data: bytes) -> Request:
         multicast=multicast is not None,
         gap_aware=multicast is not None and ranges is not None,
         ranges=ranges or None,
-        lacks=lacks,
+        may_be_mended=lacks is not None,
         received_bytes=len(data),
     )
 
@@ -165,7 +169,7 @@ def plan_unicast(request: Request, size: int) -> UnicastPlan:
         if key == options.RANGES:
             if text is not None:
                 answer.append((key, text))
-        elif key != options.MULTICAST:
+        elif key not in (options.MULTICAST, LACKS):
             answer.append((key, _accepted(request, key, value, size)))
     oack = pack_oack(answer) if answer else None
     first_bytes = HEADER_BYTES + min(request.blksize, size) if oack is None else len(oack)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gapcast.protocol.types import HEADERS_BYTES
+from gapcast_core.wire import HEADER_BYTES
 
 OACK_BYTES = 70 + HEADERS_BYTES
 RANGES_A_PAGE = 45  # what a request of 512 octets holds of scattered gaps
-LOSS_MAX = 0.5  # beyond, no estimate helps
-
-Lacks = Sequence[int]  # missing blocks of generation 0, 1, ...
+MARGIN_FRAMES = 16  # so much must be saved: a few gaps stay plain TFTP
+MIN_BOARDS = 2  # a symbol for one board is no better than its block
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +25,34 @@ class Costs:
     unicast_bytes: float
     multicast_bytes: float
 
-    @property
-    def multicast_is_cheaper(self) -> bool:
-        """Whether the boards should listen together."""
-        return self.multicast_bytes < self.unicast_bytes
 
-
-def loss_of(lacks: Lacks, blocks: int) -> float:
-    """The share of blocks a board missed: what it will miss of the next ones too."""
-    return min(sum(lacks) / blocks, LOSS_MAX) if blocks else 0.0
-
-
-def costs(reports: Sequence[Lacks], expected: int, blocks: int, blksize: int) -> Costs:
+def costs(missing: Sequence[Sequence[int]], boards: int, loss: float, blksize: int) -> Costs:
     """Air bytes of repairing by unicast `ranges`, and by repair symbols to a group.
 
     Args:
-        reports: what each board that reported lacks of each generation; at least one.
-        expected: boards that will ask altogether, those that reported included.
-        blocks: of the file.
+        missing: for each generation the blocks missing, one count a board that reported it.
+        boards: all that are expected to report.
+        loss: the share of symbols that a board will miss too.
         blksize: bytes.
     """
-    frame = blksize + 4 + HEADERS_BYTES
-    boards = max(expected, len(reports))
-    mean_blocks = sum(map(sum, reports)) / len(reports)
-    pages = math.ceil(mean_blocks / RANGES_A_PAGE)
-    unicast = boards * (mean_blocks * frame + pages * OACK_BYTES)
-    loss = sum(loss_of(lacks, blocks) for lacks in reports) / len(reports)
-    symbols = sum(
-        _expected_most([lacks[generation] for lacks in reports], boards)
-        for generation in range(len(reports[0]))
-    )
-    return Costs(unicast, symbols * frame / (1 - loss) + boards * OACK_BYTES)
+    blocks = 0.0  # that one board lacks
+    symbols = 0.0  # so that each board has enough
+    for counts in missing:
+        if counts:
+            blocks += sum(counts) / len(counts)
+            symbols += _expected_most(counts, boards)
+    frame = blksize + HEADER_BYTES + HEADERS_BYTES
+    pages = 1 + math.ceil(blocks / RANGES_A_PAGE)  # the turn, and each request, are answered by an OACK
+    unicast = boards * (blocks * frame + pages * OACK_BYTES) if blocks else 0.0
+    return Costs(unicast, symbols * frame / (1 - loss))
+
+
+def should_mend(missing: Sequence[Sequence[int]], boards: int, loss: float, blksize: int) -> bool:
+    """Whether repair symbols are the cheaper way, by enough; see costs()."""
+    if boards < MIN_BOARDS:
+        return False
+    found = costs(missing, boards, loss, blksize)
+    return found.multicast_bytes + MARGIN_FRAMES * blksize < found.unicast_bytes
 
 
 def _expected_most(counts: Sequence[int], boards: int) -> float:

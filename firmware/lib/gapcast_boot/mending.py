@@ -1,0 +1,158 @@
+"""A multicast session whose losses are mended by repair symbols, solved while the stream goes on.
+
+The slices of solving lie between the frames: an ESP32 queues six datagrams.
+"""
+
+from gapcast_core import fec, generations, mender, receiver, wire
+from gapcast_core.errors import UsageError
+
+from . import port
+from .session import CONTROL_EVERY_MS, Session
+
+POOL_SYMBOLS = (20, 12, 6)  # what is tried
+SPARE_BYTES = 12 * 1024  # of the heap, for all else: reports, gap list, the collector's garbage
+_SYMBOL_BYTES = 1200  # of the heap for one, with all around it, and blocks of 1 KiB
+_REPORT_BYTES = wire.MAX_REQUEST_BYTES
+
+
+def open_mended(download, answer, local_ip, name):
+    """The session that was offered, to be mended; None when that, or memory for it, is not possible."""
+    offer = answer.offer
+    if not (offer.gap_aware and download.can_load and download.gaps.total_known):
+        return None
+    plan = generations.Plan(download.gaps.total, offer.generation_blocks)
+    pool = _make_pool(download.blksize) if plan.fits else None
+    if pool is None:
+        return None
+    return MendedSession(download, answer, local_ip, name, plan, pool)
+
+
+def _make_pool(blksize):
+    """As large as the heap allows; None when it is too small: mending must not cost the download."""
+    for symbols in POOL_SYMBOLS:
+        if port.heap_free() < symbols * _SYMBOL_BYTES * blksize // 1024 + SPARE_BYTES:
+            continue
+        try:
+            return fec.Pool(blksize, symbols)
+        except MemoryError:  # there is enough, but not in one piece
+            continue
+        except UsageError:
+            return None
+    return None
+
+
+class MendedSession(Session):
+    """Joined by an RRQ whose answer offered repair symbols."""
+
+    def __init__(self, download, answer, local_ip, name, plan, pool):
+        super().__init__(download, answer, local_ip)
+        self.rx.mends = True
+        self.mender = mender.Mender(download.gaps, plan, pool, download.clock.now_ms())
+        self._pool = pool
+        self._missing = []  # data symbols of the generation being solved
+        self._to_store = 0
+        # Every report is written into the same buffer: an RRQ with the one option `lacks`.
+        head = wire.pack_request(wire.OP_RRQ, name, [(generations.LACKS, "")])
+        self._report = bytearray(_REPORT_BYTES)
+        self._report[: len(head)] = head
+        self._report_at = len(head) - 1
+        self._report_view = memoryview(self._report)
+        self._tell(0)  # "I am here, and can be mended"
+
+    def _groups(self):
+        offer = self._answer.offer
+        return (offer.group, offer.repair_group)
+
+    def listen(self, group):
+        """The hot loop: until the session ends (True) or the socket has gone deaf (False)."""
+        rx = self.rx
+        download = self._download
+        frame = download.frame
+        clock = download.clock
+        waiting = port.Waiting(group)
+        look_ms = clock.now_ms() + CONTROL_EVERY_MS
+        while rx.end == receiver.RUNNING:
+            if rx.ack >= 0:
+                self.say(rx.ack)
+                rx.ack = receiver.NO_ACK
+            length = 0
+            busy = self.mender.solving >= 0
+            if not busy or waiting.now():
+                length = port.read_frame(group, frame)
+            now_ms = clock.now_ms()
+            if length > 0:
+                self._take(frame, length, now_ms)
+            elif length == port.DEAF:
+                return False
+            if self.mender.solving >= 0:
+                self._solve(now_ms)
+            if rx.end == receiver.RUNNING:
+                self._report_needs(now_ms)
+            if now_ms >= look_ms or not (length or busy):
+                look_ms = now_ms + CONTROL_EVERY_MS
+                self._look(now_ms)
+        return True
+
+    def _take(self, frame, length, now_ms):
+        """A frame: a block of the stream, or a repair symbol."""
+        rx = self.rx
+        download = self._download
+        if frame[2] & 0x80 and frame[0] == 0 and frame[1] == wire.OP_DATA:
+            if length == len(frame):
+                number = frame[2] << 8 | frame[3]
+                solvable = self.mender.accept(number, download.payload, rx.position, now_ms)
+                rx.hear(now_ms)
+                self._begin(solvable)
+            return
+        block = rx.accept(frame, length, now_ms)
+        if block:
+            download.write(block, length, now_ms)
+            rx.stored(block)
+            self._begin(self.mender.stored(block, now_ms))
+        else:
+            self.mender.heard(now_ms)
+
+    # -- reports --------------------------------------------------------------------------
+
+    def _report_needs(self, now_ms):
+        rx = self.rx
+        count = self.mender.report(rx.position, rx.at_end, now_ms)
+        if count >= 0:
+            if rx.is_master and count == self.mender.plan.count:
+                rx.rest()
+            self._tell(count)
+
+    def _tell(self, count):
+        """Report the needs of the first `count` generations."""
+        end = generations.write_lacks(
+            self._report, self._report_at, _REPORT_BYTES - 1, self.mender.needs, count
+        )
+        self._report[end] = 0
+        port.send(self._answer.sock, self._report_view[: end + 1])
+
+    # -- solving --------------------------------------------------------------------------
+
+    def _begin(self, generation):
+        """Start to solve a generation; NONE is none."""
+        if generation >= 0:
+            self._missing = self.mender.begin(generation)
+            self._to_store = 0
+
+    def _solve(self, now_ms):
+        """One slice: a known block is fed, a column is cleared, or a solved block is stored."""
+        pool = self._pool
+        download = self._download
+        first = self.mender.plan.first(self.mender.solving)
+        known = pool.next_known()
+        if known >= 0:
+            download.load(first + known, download.payload)
+            pool.feed(known, download.payload)
+        elif not pool.eliminate():
+            block = first + self._missing[self._to_store]
+            if download.gaps.is_missing(block):
+                download.store(block, pool.block(self._to_store), now_ms)
+                self.rx.mended(block)
+                self.mender.stored(block, now_ms)
+            self._to_store += 1
+            if self._to_store == len(self._missing):
+                self._begin(self.mender.done())

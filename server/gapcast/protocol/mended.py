@@ -1,0 +1,120 @@
+"""A session's side of erasure repair: who is mended, and who gets a turn (PROTOCOL.md section 8)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from gapcast.protocol import events as ev
+from gapcast.protocol.groups import repair_group
+from gapcast.protocol.members import Member
+from gapcast.protocol.membership import Membership
+from gapcast.protocol.mending import Mending, plan_for
+from gapcast.protocol.types import Address, Content, Datagram
+from gapcast_core.errors import PeerError
+from gapcast_core.generations import LACKS, format_offer, parse_lacks
+from gapcast_core.wire import ERR_ILLEGAL, OP_RRQ, option, pack_data, parse_request
+
+
+class Mended(Membership):
+    """The part of a session that knows what its boards lack."""
+
+    def __init__(
+        self, group: Address, content: Content, blksize: int, blocks: int, turns: int, now: float
+    ) -> None:
+        super().__init__(group, blocks, turns, now)
+        self._repair_group = repair_group(group)
+        plan = plan_for(content, blksize)
+        self._mending = None if plan is None else Mending(plan, content, blksize, now)
+        if plan is not None:
+            self._lacks_offer = format_offer(self._repair_group[0], plan.k)
+
+    @abstractmethod
+    def _on_member_at_end(self, member: Member, now: float) -> None:
+        """A board has told of all generations: it has seen the end of the stream."""
+
+    def _is_mended(self, member: Member) -> bool:
+        """Whether that board waits for symbols, and they are sent."""
+        mending = self._mending
+        return mending is not None and mending.is_worth_it and member.address in mending
+
+    def _reports(self, member: Member) -> bool:
+        """Whether that board says by reports what it lacks, so that its ACK `total` says "complete"."""
+        return self._mending is not None and member.address in self._mending
+
+    def _on_report(self, member: Member, data: bytes, now: float) -> None:
+        """An RRQ to the session's own port. Raises PeerError."""
+        mending = self._mending
+        lacks = option(parse_request(data)[3], LACKS) if data[1] == OP_RRQ else None
+        if lacks is None or mending is None or not member.gap_aware:
+            raise PeerError("not_an_ack", ERR_ILLEGAL)
+        counts = parse_lacks(lacks, mending.plan.count)
+        if member in self._turns or not (self._mastery.streaming or member.address in mending):
+            raise PeerError("late_report")  # it came while its turn was on its way
+        mending.report(member.address, counts, now)
+        if len(counts) == mending.plan.count:
+            self._on_member_at_end(member, now)
+            self._give_up_mending(member, now)
+
+    def _give_up_mending(self, member: Member, now: float) -> None:
+        """After the stream: a board that symbols cannot help gets its turn."""
+        mending = self._mending
+        if mending is None or self._mastery.streaming or member.address not in mending:
+            return
+        if mending.has_nothing_to_mend(member.address):
+            self._give_turn(member, now)
+
+    def _give_turn(self, member: Member, now: float) -> None:
+        if self._mending is not None:
+            self._mending.drop(member.address)
+        self._turns.add(member, now)
+
+    def _end_for_boards(self, now: float) -> None:
+        """The stream is over: mend on, or let them fetch their gaps."""
+        if self._mending is not None:
+            self._mending.stream_at(self._mastery.stream.top, True)
+        for member in self._roster:
+            if not (member.gap_aware and member.heard):
+                continue
+            if self._is_mended(member):
+                self._give_up_mending(member, now)
+            else:
+                self._give_turn(member, now)
+
+    def _wants_symbol(self) -> bool:
+        return self._mending is not None and self._mending.wants_data()
+
+    def _next_symbol(self, now: float) -> Datagram:
+        """The next repair symbol, when _wants_symbol(). Raises ContentChangedError."""
+        assert self._mending is not None
+        number, payload = self._mending.next_data(now)
+        return Datagram(pack_data(number, payload), self._repair_group)
+
+    def _note_stream(self) -> None:
+        """A block of the stream was sent."""
+        if self._mending is not None and self._mastery.streaming:
+            self._mending.stream_at(self._mastery.stream.top, False)
+
+    def _mending_deadline(self) -> float | None:
+        return self._mending.deadline() if self._mending is not None else None
+
+    def _mend_on(self, now: float) -> None:
+        """Time has passed."""
+        if self._mending is None:
+            return
+        for address in self._mending.on_time(now):
+            member = self._roster.get(address)
+            assert member is not None
+            self._give_turn(member, now)
+
+    def _retire(self, member: Member, outcome: str, now: float, text: str = "") -> None:
+        if self._mending is not None:
+            self._mending.drop(member.address)
+        super()._retire(member, outcome, now, text)
+
+    def _close(self, reason: str, now: float) -> None:
+        if self._mending is not None and self._mending.symbols:
+            self._out.append(ev.Mended(*self.group, self._mending.symbols))
+        super()._close(reason, now)
+
+    def _lacks_answer(self) -> str | None:
+        return self._lacks_offer if self._mending is not None else None
