@@ -17,7 +17,7 @@ _RETURN = 0x06
 
 
 def _instruction(code, operand, if_false=0):
-    return struct.pack("=HBBI", code, 0, if_false, operand)
+    return struct.pack("@HBBI", code, 0, if_false, operand)
 
 
 def hear_only(sock, address):
@@ -41,5 +41,5 @@ def hear_only(sock, address):
 
         keep = program
         place = uctypes.addressof(keep)
-    sock.setsockopt(_SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, place))
+    sock.setsockopt(_SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HL", len(program) // 8, place))
     assert keep

@@ -23,6 +23,7 @@ class CountingPool:
         self._data = data
         self._k = k
         self._decoding = -1
+        self.ev = 0
         self._missing: list[int] = []
 
     def held(self, generation: int) -> int:
@@ -33,10 +34,11 @@ class CountingPool:
         if symbol in mine or len(mine) >= need or need > self.capacity:
             return False
         if sum(map(len, self._held.values())) >= self.capacity:
-            others = [other for other in self._held if other != generation and self._held[other]]
-            if not others:
+            last = max(other for other in self._held if self._held[other])
+            if last <= generation:
                 return False
-            self._held[min(others, key=self.held)].pop()
+            self._held[last].pop()
+            self.ev += 1
         mine.add(symbol)
         return True
 

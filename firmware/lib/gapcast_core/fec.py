@@ -91,7 +91,7 @@ class Pool:
 
         False, and no exception, for what is of no use, whoever sent it: a symbol that is here or was never
         numbered, one of a wrong length, more than is needed, and anything for a generation with more
-        losses than the pool has room. When the pool is full another generation loses a symbol.
+        losses than the pool has room. When the pool is full a later generation loses a symbol for it.
         """
         if not gf.REPAIR_FIRST <= symbol <= 255 or len(view) != self.blksize or generation == self._decoding:
             return False
@@ -126,19 +126,17 @@ class Pool:
             self._slots = []
 
     def _evict(self, generation):
-        """A slot of the generation with the fewest symbols, not of this one nor of the one being decoded.
+        """A slot of the last generation here, which must be a later one, and not the one being decoded.
 
-        The newcomer wins because its symbols are on the air now; what is lost can be sent again.
+        The earlier one wins because it is mended first: what is lost of the other can be sent again.
         """
-        fewest = self.capacity + 1
+        last = generation
         found = _NONE
         for slot in range(self.capacity):
             other = self._generation[slot]
-            if other != generation and other != self._decoding:
-                count = self.held(other)
-                if count < fewest:
-                    fewest = count
-                    found = slot
+            if other > last and other != self._decoding:
+                last = other
+                found = slot
         if found >= 0:
             self.evicted += 1
         return found

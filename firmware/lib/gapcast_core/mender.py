@@ -7,7 +7,7 @@ back from flash by the caller when a generation is solved. Nothing here allocate
 
 from . import generations as gen
 
-REPORT_MS = 8  # between two reports of a board; twice as long each time nothing comes of it
+REPORT_MS = 12  # between two reports of a board; twice as long each time nothing comes of it
 REPORT_MAX_MS = 640
 SLACK_BLOCKS = 16  # a generation has gone by when the stream is so far beyond it
 HEARD_SLACK_BLOCKS = 3  # the same when symbols of it were heard: they come right behind its blocks
@@ -38,6 +38,7 @@ class Mender:
         self._told = 0  # generations that had gone by at the last report
         self._lacked = 0  # symbols lacking in the last report
         self._woken = False
+        self._ask_again_at = 0  # position of the stream
         self._merges = 0
         self._recount()
 
@@ -93,6 +94,7 @@ class Mender:
         if generation > self._heard:
             self._heard = generation
         self._wait_ms = REPORT_MS
+        self._ask_again_at = position + HEARD_SLACK_BLOCKS
         missing = self._missing[generation]
         if not 0 < missing <= self.pool.capacity:
             return NONE
@@ -157,20 +159,25 @@ class Mender:
             return NONE
         count = self.plan.count
         passed = count if at_end else self._passed(position)
-        if passed == self._told:
-            late = self._woken or now_ms - self._frame_ms >= PAUSE_MS
-            if not late or not (self._lacked or passed == count):
-                return NONE
+        if passed == self._told and not self._is_late(position, now_ms):
+            return NONE
         lacked = self._write_needs(passed)
         if not lacked and passed == count and self.mendable:
             return NONE  # all that is needed is here, and being solved
         if lacked == self._lacked and passed == self._told:
             self._wait_ms = min(self._wait_ms * 2, REPORT_MAX_MS)
         self._woken = False
+        self._ask_again_at = position + SLACK_BLOCKS
         self._reported_ms = now_ms
         self._told = passed
         self._lacked = lacked
         return passed
+
+    def _is_late(self, position, now_ms):
+        """Whether what was reported should have come by now."""
+        if self._woken or now_ms - self._frame_ms >= PAUSE_MS:
+            return self._lacked or self._told == self.plan.count
+        return self._lacked and position >= self._ask_again_at
 
     def _passed(self, position):
         """Generations whose blocks, and the first symbols for them, have gone by."""
