@@ -84,19 +84,22 @@ def test_symbols_that_come_while_another_generation_is_decoded():
     assert decode(pool, second, [0, 7], 1) == [second[0], second[7]]
 
 
-def test_the_smallest_generation_gives_way():
+def test_the_latest_generation_gives_way():
     pool = fec.Pool(8, 5)
     for symbol in (128, 129, 130):
-        pool.add(0, symbol, bytes(8), 5)
+        pool.add(2, symbol, bytes(8), 5)
     for symbol in (128, 129):
         pool.add(1, symbol, bytes(8), 5)
-    assert pool.add(2, 128, bytes(8), 3)
-    assert (pool.held(0), pool.held(1), pool.held(2)) == (3, 1, 1)
-    assert pool.add(2, 129, bytes(8), 3)
-    assert (pool.held(0), pool.held(1), pool.held(2)) == (3, 0, 2)
-    assert pool.add(2, 130, bytes(8), 3)
-    assert (pool.held(0), pool.held(2)) == (2, 3)
-    assert pool.evicted == 3
+    assert not pool.add(2, 131, bytes(8), 5), "it is the latest itself"
+    assert not pool.add(3, 128, bytes(8), 5)
+    assert pool.add(0, 128, bytes(8), 3)
+    assert (pool.held(0), pool.held(1), pool.held(2)) == (1, 2, 2)
+    for symbol in (131, 132, 133):
+        pool.add(1, symbol, bytes(8), 5)
+    assert (pool.held(0), pool.held(1), pool.held(2)) == (1, 4, 0)
+    assert pool.add(0, 130, bytes(8), 3)
+    assert (pool.held(0), pool.held(1)) == (2, 3)
+    assert pool.evicted == 4
 
 
 def test_decoding_is_never_robbed():

@@ -17,10 +17,10 @@ def parsed(*options, asked=None):
     return offers.parse_offer(oack(*options), 1024, 8, asked)
 
 
-def test_an_image_request_asks_for_multicast_and_says_that_it_knows_ranges():
+def test_an_image_request_asks_for_multicast_and_says_what_it_knows():
     op, name, mode, options = wire.parse_request(offers.image_request("gap/00ff", 1024))
     assert (op, name, mode) == (wire.OP_RRQ, "gap/00ff", "octet")
-    assert options == [("blksize", "1024"), ("tsize", "0"), ("multicast", ""), ("ranges", "")]
+    assert options == [("blksize", "1024"), ("tsize", "0"), ("multicast", ""), ("ranges", ""), ("lacks", "")]
 
 
 def test_a_plain_request_asks_for_nothing_of_ours():

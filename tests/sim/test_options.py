@@ -41,7 +41,7 @@ def test_a_limit_that_is_none(here: Path, capsys: pytest.CaptureFixture[str], li
 
 
 def test_a_heap_that_was_too_small_when_tried(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "160k" in error_of(capsys, *SIM, "--heap", MIN_HEAP_BYTES - 1)
+    assert "176k" in error_of(capsys, *SIM, "--heap", MIN_HEAP_BYTES - 1)
 
 
 @pytest.mark.parametrize("option", ["--json", "--picture"])

@@ -9,8 +9,8 @@ from gapcast_core.errors import UsageError
 from . import port
 from .session import CONTROL_EVERY_MS, Session
 
-POOL_SYMBOLS = (20, 12, 6)  # what is tried
-SPARE_BYTES = 12 * 1024  # of the heap, for all else: reports, gap list, the collector's garbage
+POOL_SYMBOLS = (20, 16, 12, 8)  # what is tried
+SPARE_BYTES = 24 * 1024  # of the heap, for all else: verifying, reporting, the collector's garbage
 _SYMBOL_BYTES = 1200  # of the heap for one, with all around it, and blocks of 1 KiB
 _REPORT_BYTES = wire.MAX_REQUEST_BYTES
 

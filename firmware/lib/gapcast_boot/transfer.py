@@ -16,6 +16,10 @@ from .session import Session
 # Loaded when a server offers repair symbols.
 MENDING = ("gapcast_boot.mending", "gapcast_core.mender")
 MENDING += ("gapcast_core.fec", "gapcast_core.fec_viper", "gapcast_core.gf")
+# Of the heap: these modules (20 KB on i386), the smallest pool, and what the rest of the update may need.
+MENDING_BYTES = 64 * 1024
+PIECES = 6  # of a pool of 20 symbols (fec.py): five quads, and what fills one
+PIECE_BYTES = 4300
 REJOIN_SHARE = 4  # more than a quarter missing: join a stream again rather than repair
 MAX_UNANSWERED = 5  # questions in a row, each asked several times: the server is gone
 MAX_UNHEARD = 2  # sessions without one DATA: multicast does not reach this board
@@ -200,15 +204,18 @@ class Transfer:
 
     def _open_session(self, answer):
         """A session with repair symbols, or without when the server has none or memory is short."""
-        if answer.offer.repair_group is not None:
+        if answer.offer.repair_group is not None and port.heap_free() >= MENDING_BYTES:
             try:
+                aside = port.set_aside(PIECES, PIECE_BYTES)  # the modules must not split what is left
                 from .mending import open_mended
 
+                del aside
                 session = open_mended(self.download, answer, self._local_ip, self._name)
                 if session is not None:
                     return session
             except (ImportError, MemoryError):
-                port.drop(*MENDING)
+                pass
+            port.drop(*MENDING)
         return Session(self.download, answer, self._local_ip)
 
     def _repair(self, only_ranges=False):
