@@ -23,7 +23,6 @@ class CountingPool:
         self._data = data
         self._k = k
         self._decoding = -1
-        self.ev = 0
         self._missing: list[int] = []
 
     def held(self, generation: int) -> int:
@@ -38,7 +37,6 @@ class CountingPool:
             if last <= generation:
                 return False
             self._held[last].pop()
-            self.ev += 1
         mine.add(symbol)
         return True
 

@@ -32,7 +32,7 @@ class Mender:
         self.needs = bytearray(plan.count)  # what `report` tells
         self._missing = bytearray(plan.count)  # blocks, by generation
         self._heard = NONE  # highest generation of which a symbol was heard
-        self._frame_ms = now_ms
+        self._frame_ms = NONE
         self._reported_ms = now_ms
         self._wait_ms = REPORT_MS
         self._told = 0  # generations that had gone by at the last report
@@ -102,7 +102,7 @@ class Mender:
         return self._solvable(generation)
 
     def _hear(self, now_ms):
-        if now_ms - self._frame_ms >= PAUSE_MS:
+        if self._frame_ms >= 0 and now_ms - self._frame_ms >= PAUSE_MS:
             self._woken = True
         self._frame_ms = now_ms
 

@@ -1,0 +1,76 @@
+"""Generations, block numbers of repair symbols, and the option `lacks`."""
+
+from core_helpers import misused, refused
+
+from gapcast_core import generations as gen
+
+
+def written(needs, limit=400):
+    buf = bytearray(limit)
+    end = gen.write_lacks(buf, 0, limit, bytearray(needs), len(needs))
+    return bytes(buf[:end]).decode()
+
+
+def test_a_file_is_cut_into_generations():
+    plan = gen.Plan(130, 64)
+    assert plan.count == 3
+    assert [plan.size(g) for g in range(3)] == [64, 64, 2]
+    assert [plan.first(g) for g in range(3)] == [1, 65, 129]
+    assert [plan.end(g) for g in range(3)] == [64, 128, 130]
+    assert [plan.of(block) for block in (1, 64, 65, 128, 129, 130)] == [0, 0, 1, 1, 2, 2]
+    assert [plan.passed(position) for position in (1, 64, 65, 66, 129, 130, 131)] == [0, 0, 1, 1, 2, 2, 3]
+
+
+def test_files_that_block_numbers_cannot_name():
+    assert gen.Plan(256 * 64, 64).fits
+    assert not gen.Plan(256 * 64 + 1, 64).fits
+    assert gen.Plan(32767, 128).fits
+    assert not gen.Plan(32768, 128).fits
+    assert not gen.Plan(0, 64).fits
+    misused(gen.Plan, 10, 0)
+    misused(gen.Plan, 10, 129)
+
+
+def test_a_symbol_s_number():
+    assert gen.number(0, 128) == 0x8000
+    assert gen.number(1, 128) == 0x8080
+    assert gen.number(255, 255) == 0xFFFF
+
+
+def test_the_server_s_offer():
+    assert gen.parse_offer(gen.format_offer("239.194.1.2", 64)) == ("239.194.1.2", 64)
+    for bad in ("", "239.194.1.2", "239.194.1.2,", "239.194.1.2,0", "239.194.1.2,129", ",64", "10.0.0.1,64"):
+        refused("bad_lacks", gen.parse_offer, bad)
+    for bad in ("239.194.1.2,64,", "239.194.1.2,6a", "239.194.1,64", "64,239.194.1.2", "239.194.1.2 ,64"):
+        refused("bad_lacks", gen.parse_offer, bad)
+
+
+def test_a_report_is_short():
+    assert written([]) == ""
+    assert written([3]) == "3"
+    assert written([0, 0, 0, 12, 7, 7]) == "0*3,12,7*2"
+    assert written([100, 128, 128]) == "100,128*2"
+    assert written([0] * 256) == "0*256"
+
+
+def test_a_report_says_what_it_says():
+    for needs in ([], [1], [0, 0, 5], [9] * 30, [1, 2, 3, 128, 0, 0, 0, 0, 64]):
+        assert gen.parse_lacks(written(needs), 256) == needs
+
+
+def test_a_report_that_does_not_fit_is_cut_at_the_end():
+    needs = [n % 7 for n in range(256)]
+    text = written(needs, 100)
+    assert len(text) <= 100
+    told = gen.parse_lacks(text, 256)
+    assert len(told) > 40
+    assert told == needs[: len(told)]
+
+
+def test_reports_that_are_refused():
+    for bad in (",", "1,", ",1", "-1", "129", "1*1", "1*0", "1*", "*2", "1*2*3", "1*257", "a", "1 ", "0x1"):
+        refused("bad_lacks", gen.parse_lacks, bad, 256)
+    refused("bad_lacks", gen.parse_lacks, "1,1,1", 2)
+    refused("bad_lacks", gen.parse_lacks, "1*3", 2)
+    refused("bad_lacks", gen.parse_lacks, ",".join(["1"] * 300), 256)
+    assert gen.parse_lacks("1*256", 256) == [1] * 256

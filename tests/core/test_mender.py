@@ -1,0 +1,247 @@
+"""A board's part of erasure repair: when to solve, and when to report what."""
+
+from core_helpers import Dice
+from fec_helpers import slow_repair
+
+from gapcast_core import fec, mender, receiver, wire
+from gapcast_core import generations as gen
+from gapcast_core import offer as offers
+from gapcast_core.gaps import GapList
+
+K = 8
+BLKSIZE = 16
+TOTAL = 20  # three generations, the last one short
+
+
+def make(total=TOTAL, capacity=6, gap_capacity=None, k=K):
+    gaps = GapList(total, gap_capacity)
+    pool = fec.Pool(BLKSIZE, capacity)
+    return mender.Mender(gaps, gen.Plan(total, k), pool, 0)
+
+
+def hear(one, blocks, now_ms=0):
+    """Blocks of the stream."""
+    found = mender.NONE
+    for block in blocks:
+        if one.gaps.is_missing(block):
+            one.gaps.add(block)
+            found = one.stored(block, now_ms)
+    return found
+
+
+def image(total=TOTAL):
+    dice = Dice(5)
+    return [bytes([dice.below(256) for _i in range(BLKSIZE)]) for _block in range(total)]
+
+
+def symbol_of(data, plan, generation, symbol):
+    first = plan.first(generation) - 1
+    return slow_repair(data[first : first + plan.size(generation)], symbol)
+
+
+def solve(one, data, generation):
+    """Solve as the shell does; what was found, by block."""
+    found = {}
+    missing = one.begin(generation)
+    first = one.plan.first(generation)
+    while True:
+        known = one.pool.next_known()
+        if known < 0:
+            break
+        one.pool.feed(known, data[first + known - 1])
+    one.pool.solve()
+    for i in range(len(missing)):
+        found[first + missing[i]] = bytes(one.pool.block(i))
+        one.gaps.add(first + missing[i])
+        one.stored(first + missing[i], 0)
+    return found
+
+
+def test_lost_blocks_come_back():
+    data = image()
+    one = make()
+    hear(one, [1, 2, 4, 5, 6, 8] + list(range(9, 19)) + [20])
+    assert one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1) == mender.NONE
+    assert one.accept(gen.number(0, 131), symbol_of(data, one.plan, 0, 131), 21, 1) == 0
+    assert solve(one, data, 0) == {3: data[2], 7: data[6]}
+    assert one.done() == mender.NONE
+    assert one.accept(gen.number(2, 255), symbol_of(data, one.plan, 2, 255), 21, 1) == 2
+    assert solve(one, data, 2) == {19: data[18]}
+    one.done()
+    assert one.gaps.complete
+    assert (one.solved, one.symbols) == (2, 3)
+
+
+def test_the_next_one_is_solved_after_the_first():
+    data = image()
+    one = make()
+    hear(one, list(range(2, 9)) + list(range(10, 21)))
+    assert one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1) == 0
+    missing = one.begin(0)
+    assert missing == [0]
+    assert one.accept(gen.number(1, 129), symbol_of(data, one.plan, 1, 129), 21, 1) == mender.NONE
+    for j in range(1, 8):
+        one.pool.feed(j, data[j])
+    one.pool.solve()
+    one.gaps.add(1)
+    one.stored(1, 1)
+    assert one.done() == 1
+    assert solve(one, data, 1) == {9: data[8]}
+
+
+def test_a_block_that_comes_while_its_generation_is_solved():
+    data = image()
+    one = make()
+    hear(one, range(2, 21))
+    one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1)
+    one.begin(0)
+    assert hear(one, [1]) == mender.NONE
+    for j in range(1, 8):
+        one.pool.feed(j, data[j])
+    one.pool.solve()
+    assert bytes(one.pool.block(0)) == data[0]
+    assert one.done() == mender.NONE
+    assert one.pool.held(0) == 0
+
+
+def test_a_block_that_comes_late_makes_its_generation_solvable():
+    data = image()
+    one = make()
+    hear(one, range(3, 21))
+    assert one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1) == mender.NONE
+    assert hear(one, [1]) == 0
+    assert solve(one, data, 0) == {2: data[1]}
+
+
+def test_symbols_that_are_of_no_use():
+    data = image()
+    one = make(capacity=4)
+    hear(one, range(6, 21))
+    frame = symbol_of(data, one.plan, 0, 128)
+    assert one.accept(gen.number(0, 128), frame, 21, 1) == mender.NONE, "five are missing, four have room"
+    assert one.accept(gen.number(1, 128), frame, 21, 1) == mender.NONE, "nothing is missing"
+    assert one.accept(gen.number(3, 128), frame, 21, 1) == mender.NONE, "no such generation"
+    assert one.accept(gen.number(0, 128), frame[:8], 21, 1) == mender.NONE, "another length"
+    assert one.pool.held(0) == one.pool.held(1) == 0
+
+
+def test_symbols_far_ahead_of_the_stream_are_forged():
+    one = make(total=200)
+    hear(one, range(1, 9))
+    assert one.symbols == 0
+    one.accept(gen.number(20, 128), bytes(BLKSIZE), 9, 1)
+    assert one.symbols == 0
+    assert one.report(9, False, 1000) <= 1, "they do not make the stream seem further on"
+
+
+def reported(one, position, now_ms, at_end=False):
+    count = one.report(position, at_end, now_ms)
+    return None if count < 0 else list(one.needs[:count])
+
+
+def test_a_generation_is_reported_when_it_has_gone_by():
+    one = make(total=96, k=32)
+    hear(one, [1, 2] + list(range(4, 34)), 100)
+    assert reported(one, 34, 100) is None, "its symbols may be on their way"
+    hear(one, range(34, 49), 105)
+    assert reported(one, 49, 105) == [1]
+    assert reported(one, 49, 106) is None
+    hear(one, [49], 112)
+    assert reported(one, 50, 117) is None, "nothing new"
+    hear(one, range(50, 65), 118)
+    assert reported(one, 65, 118) == [1], "it should have come by now"
+
+
+def test_what_symbols_are_here_is_not_lacking():
+    data = image(80)
+    one = make(total=80)
+    hear(one, [1, 2, 5, 6, 7, 8, 9])
+    one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 10, 50)
+    hear(one, [10, 11], 50)
+    assert reported(one, 12, 60) == [1]
+
+
+def test_a_pause_of_the_server_asks_for_a_report():
+    one = make(total=96, k=32)
+    hear(one, range(2, 34), 100)
+    hear(one, [34], 101)
+    assert reported(one, 35, 101) is None
+    hear(one, [35], 101 + mender.PAUSE_MS)
+    assert reported(one, 36, 101 + mender.PAUSE_MS) == [1]
+
+
+def test_a_report_is_repeated_less_and_less():
+    one = make()
+    hear(one, [1, 2, 3, 4, 5, 6, 7, 9] + list(range(10, 21)))
+    times = [now_ms for now_ms in range(0, 8000, 2) if one.report(21, False, now_ms) >= 0]
+    assert len(times) < 20
+    assert times[-1] - times[-2] >= mender.REPORT_MAX_MS
+    one.accept(gen.number(1, 128), bytes(BLKSIZE), 21, 8000)
+    assert one.report(21, False, times[-1] + mender.REPORT_MS + 400) >= 0, "the server is there again"
+
+
+def test_what_memory_cannot_hold_is_not_asked_for():
+    one = make(capacity=4)
+    hear(one, [1, 2, 3] + list(range(10, 21)))
+    assert reported(one, 21, 1000, True) == [0, 1, 0]
+    assert one.mendable
+    hear(one, [9])
+    assert not one.mendable
+    assert reported(one, 21, 3000, True) == [0, 0, 0], "so that it gets its turn"
+
+
+def test_nothing_is_said_while_the_last_one_is_solved():
+    data = image()
+    one = make()
+    hear(one, range(2, 21))
+    one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1)
+    assert reported(one, 21, 1000, True) is None
+
+
+def test_a_master_at_the_end_says_so_at_once():
+    one = make()
+    hear(one, range(2, 21), 100)
+    assert reported(one, 21, 101, at_end=True) == [1, 0, 0]
+
+
+def test_a_gap_list_that_runs_out_of_memory():
+    one = make(total=40, gap_capacity=2)
+    hear(one, [2, 4, 8, 12, 20, 30, 40])
+    assert one.gaps.merges
+    for generation in range(one.plan.count):
+        first = one.plan.first(generation)
+        missing = [b for b in range(first, one.plan.end(generation) + 1) if one.gaps.is_missing(b)]
+        assert one._missing[generation] == len(missing)
+
+
+def offered(master):
+    options = [("blksize", str(BLKSIZE)), ("tsize", str(TOTAL * BLKSIZE))]
+    options += [("multicast", "239.192.0.9,1758,%d" % master), ("ranges", ""), ("lacks", "239.194.0.9,8")]
+    return offers.parse_offer(wire.pack_oack(options), BLKSIZE, 8)
+
+
+def test_an_offer_of_repair_symbols():
+    offer = offered(True)
+    assert (offer.repair_group, offer.generation_blocks) == ("239.194.0.9", 8)
+
+
+def test_a_master_that_mends_is_not_done_at_the_end():
+    gaps = GapList(TOTAL)
+    rx = receiver.Receiver(offered(True), gaps, 0, 1)
+    rx.mends = True
+    frame = bytearray(BLKSIZE + 4)
+    for block in range(2, TOTAL + 1):
+        wire.pack_ack_into(frame, block)
+        frame[1] = wire.OP_DATA
+        rx.ack = receiver.NO_ACK
+        assert rx.accept(frame, len(frame), 1) == block
+        rx.stored(block)
+    assert rx.end == receiver.RUNNING
+    assert (rx.ack, rx.at_end, rx.is_master) == (receiver.NO_ACK, True, False)
+    rx.tick(400)
+    assert rx.ack == receiver.NO_ACK, "ACK `total` would say that it has everything"
+    rx.hear(450)
+    rx.tick(900)
+    assert rx.end == receiver.RUNNING, "symbols are a sign of life"
+    rx.mended(1)
+    assert (rx.end, rx.ack) == (receiver.COMPLETE, TOTAL)
