@@ -19,14 +19,22 @@ from gapcast_core.errors import PeerError
 
 from .virtual import GROUP, Bytes
 
-SIZE = 40 * 1024
+SIZE = 80 * 1024  # two generations
+NAME = "gap/00112233445566778899aabbccddeeff"
 PEERS = [(f"10.0.1.{number}", 5000) for number in range(1, 6)]
 STOCK = [("blksize", "1024"), ("multicast", "")]
 AWARE = [*STOCK, ("ranges", "")]
+MENDED = [*AWARE, ("lacks", "")]
 
-acks = st.one_of(st.integers(0, 65535), st.integers(0, 45)).map(wire.pack_ack)
+acks = st.one_of(st.integers(0, 65535), st.integers(0, 85)).map(wire.pack_ack)
+lacks = st.one_of(
+    st.sampled_from(["", "0", "64", "1*2", "128", "5,5"]), st.text(st.sampled_from("0123456789,*"), max_size=12)
+)
+reports = lacks.map(lambda text: wire.pack_request(wire.OP_RRQ, "f", [("lacks", text)]))
 datagrams = st.one_of(
     acks,
+    reports,
+    st.binary(max_size=30).map(lambda tail: b"\0\1f\0octet\0lacks\0" + tail + b"\0"),
     st.binary(max_size=30),
     st.binary(max_size=30).map(lambda tail: b"\0\5" + tail),
     st.binary(max_size=30).map(lambda tail: b"\0\4" + tail),
@@ -35,7 +43,8 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("receive"), st.integers(0, 4), datagrams),
         st.tuples(st.just("receive"), st.integers(0, 4), acks),
-        st.tuples(st.just("join"), st.integers(0, 4), st.booleans()),
+        st.tuples(st.just("receive"), st.integers(0, 4), reports),
+        st.tuples(st.just("join"), st.integers(0, 4), st.sampled_from([STOCK, AWARE, MENDED])),
         st.tuples(st.just("time"), st.sampled_from([0.0, 0.01, 0.11, 0.5, 3.0]), st.none()),
         st.tuples(st.just("data"), st.integers(1, 12), st.none()),
         st.tuples(st.just("refused"), st.integers(0, 4), st.none()),
@@ -65,7 +74,8 @@ def apply(machine: Machine, step: tuple[str, object, object], now: float) -> Non
         machine.receive(second, PEERS[first], now)
     elif kind == "join" and isinstance(machine, Session) and not machine.closed:
         assert isinstance(first, int)
-        request = read_request(wire.pack_request(wire.OP_RRQ, "f", AWARE if second else STOCK))
+        assert isinstance(second, list)
+        request = read_request(wire.pack_request(wire.OP_RRQ, NAME, second))
         machine.join(PEERS[first], plan_join(request, SIZE), now)
     elif kind == "data":
         assert isinstance(first, int)
@@ -99,11 +109,13 @@ def finish(machine: Machine, now: float) -> None:
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=steps, aware=st.booleans())
-def test_a_session_survives_anything(steps: list[tuple[str, object, object]], aware: bool) -> None:
+@given(steps=steps, kind=st.sampled_from([STOCK, AWARE, MENDED]))
+def test_a_session_survives_anything(
+    steps: list[tuple[str, object, object]], kind: list[tuple[str, str]]
+) -> None:
     now = 10.0
     machine = Session("f", Bytes(bytes(SIZE)), 1024, GROUP, Settings(turns=2), now)
-    apply(machine, ("join", 0, aware), now)
+    apply(machine, ("join", 0, kind), now)
     for step in steps:
         if step[0] == "time":
             assert isinstance(step[1], float)

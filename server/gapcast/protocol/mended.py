@@ -50,7 +50,7 @@ class Mended(Membership):
         counts = parse_lacks(lacks, mending.plan.count)
         if member in self._turns or not (self._mastery.streaming or member.address in mending):
             raise PeerError("late_report")  # it came while its turn was on its way
-        mending.report(member.address, counts, now)
+        mending.report(member.address, counts, now, self._mastery.stream.round_trip)
         if len(counts) == mending.plan.count:
             self._on_member_at_end(member, now)
             self._give_up_mending(member, now)

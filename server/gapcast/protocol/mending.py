@@ -16,7 +16,8 @@ from gapcast.protocol.planner import should_mend
 from gapcast.protocol.types import Address, Content
 from gapcast_core.generations import BLOCKS, FIRST_REPAIR_SYMBOL, Plan, number
 
-FLIGHT_S = 0.006  # a report cannot know of symbols sent within this time
+FLIGHT_MIN_S = 0.006  # a report cannot know of symbols sent within this time
+FLIGHT_MAX_S = 0.1
 PROBE_S = 0.012  # nothing to send, but somebody lacks something: one symbol wakes its report
 PROBE_MAX_S = 0.64  # doubled each time that no report comes of it
 SILENT_S = 3.0  # a board that reports nothing for so long is on its own
@@ -46,7 +47,7 @@ class Mending:
         self._blksize = blksize
         self._boards: dict[Address, _Board] = {}  # members only: at most MAX_MEMBERS
         self._sent = [0] * plan.count
-        self._recent: deque[tuple[float, int]] = deque()  # of FLIGHT_S
+        self._recent: deque[tuple[float, int]] = deque()  # of FLIGHT_MAX_S
         self._passed = 0
         self._open: set[int] = set()  # generations of which somebody may need more
         self._at = 0
@@ -79,16 +80,17 @@ class Mending:
             lack and self._sent[generation] < MAX_SYMBOLS for generation, lack in enumerate(board.known)
         )
 
-    def report(self, address: Address, lacks: list[int], now: float) -> None:
+    def report(self, address: Address, lacks: list[int], now: float, round_trip: float) -> None:
         """What a board lacks of the generations gone by; none of them says that it is there."""
+        unknown_since = now - min(max(round_trip, FLIGHT_MIN_S), FLIGHT_MAX_S)
         board = self._boards.setdefault(address, _Board(now))
         board.heard_at = now
         self._probe_s = PROBE_S
-        while self._recent and self._recent[0][0] < now - FLIGHT_S:
+        while self._recent and self._recent[0][0] < now - FLIGHT_MAX_S:
             self._recent.popleft()
         flying = [0] * len(lacks)
-        for _at, generation in self._recent:
-            if generation < len(lacks):
+        for at, generation in self._recent:
+            if at > unknown_since and generation < len(lacks):
                 flying[generation] += 1
         for generation, lack in enumerate(lacks):
             base = self._sent[generation] - flying[generation]

@@ -40,6 +40,11 @@ class Stream:
         """Whether a master clocks the stream."""
         return self._seated
 
+    @property
+    def round_trip(self) -> float:
+        """Smoothed, in seconds: from a block's departure to the master's ACK."""
+        return self._trip.smoothed
+
     def seat(self, request: int, window: int, total: int, now: float) -> None:
         """A new master's first ACK: it asks for the block after `request`, which may be one sent before."""
         self._seated = True
