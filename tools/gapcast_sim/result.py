@@ -33,7 +33,7 @@ class BoardResult:
     detail: str = ""
     confirmed: bool = False  # the image that runs has proven itself: nothing goes back from it
     unsigned: bool = False  # the image had no signature, and this board is provisioned to take such
-    kept_blocks: int = 0  # right in flash before the first request: not downloaded
+    kept_blocks: int = 0  # right in flash when its last try began: not downloaded again
     cuts: int = 0  # times that it lost its power
     bytes_again: int | None = None  # of the image, downloaded although it had them before; with power cuts
     state: str | None = None  # the last report of it that the server has
@@ -88,8 +88,7 @@ class Recorder:
         self.stored_bytes = max(event["container_bytes"] - HEADER_BYTES, 0)
 
     def _on_kept(self, event: Event) -> None:
-        if self.result.boots == 1:
-            self.result.kept_blocks = event["blocks"]
+        self.result.kept_blocks = event["blocks"]
 
     def _on_unsigned(self, _event: Event) -> None:
         self.result.unsigned = True
