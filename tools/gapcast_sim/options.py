@@ -19,10 +19,10 @@ STOCK_RX_QUEUE = 6  # ESP-IDF's CONFIG_LWIP_UDP_RECVMBOX_SIZE
 MAX_RX_QUEUE = 64  # what ESP-IDF can be built with
 HOST_RX_QUEUE = 0  # as many as this PC takes (boards/SIM/sim_socket.py)
 RX_QUEUE_HELP = "Datagrams a board's socket queues, 1 to 64.  [default: 6 with --flash-timing, else the PC's]"
-# The smallest heap with which boards take a signed 1.5 MiB image at 10 % loss, by trial in steps of 8 KiB with
-# MicroPython 1.25 for i386: 152k; at 144k a buffer of 4 KiB found no room in one piece on some. The client's code
-# and the simulated hardware are in that heap too (on a board code is frozen into flash), so it says nothing
-# about what an ESP32 needs.
+# The smallest heap with which boards take a signed 1.5 MiB image at 10 % loss, by trial in steps of 8 KiB
+# with MicroPython 1.25 for i386: 152k; at 144k a buffer of 4 KiB found no room in one piece on some. The
+# client's code and the simulated hardware are in that heap too (on a board code is frozen into flash), so it
+# says nothing about what an ESP32 needs.
 MIN_HEAP_BYTES = 160 * 1024
 DAY_S = 86400
 MAX_POWER_CUTS = 100

@@ -8,6 +8,7 @@ from typing import Any
 from gapcast_core.container import HEADER_BYTES
 from gapcast_sim.events import Event
 
+KEPT = "k"
 FAILURES = ("failed", "refused", "rolled_back")
 
 
@@ -54,10 +55,12 @@ class Recorder:
     total_blocks: int = 0
     missing_blocks: int = 0
     gap_map: str = ""
+    kept_map: str = ""  # as it was when this boot's download began
     phase: str = "off"
     _started_ms: int = 0
     _streams: int = 0
     _unsent: int = 0
+    _keeps: bool = False  # the next map is what was kept
     stored_bytes: int = 0  # payload and digest table of the image offered
 
     def take(self, event: Event) -> None:
@@ -65,6 +68,13 @@ class Recorder:
         handler = getattr(self, "_on_" + str(event.get("event")), None)
         if handler is not None:
             handler(event)
+
+    @property
+    def picture_map(self) -> str:
+        """The gap map with KEPT for the cells that were complete before anything was downloaded."""
+        kept = self.kept_map or "0" * len(self.gap_map)
+        cells = zip(self.gap_map, kept, strict=False)
+        return "".join(KEPT if now == before == "f" else now for now, before in cells)
 
     def note(self, text: str) -> None:
         """Something to read about this board."""
@@ -89,6 +99,8 @@ class Recorder:
 
     def _on_kept(self, event: Event) -> None:
         self.result.kept_blocks = event["blocks"]
+        self.kept_map = ""
+        self._keeps = True
 
     def _on_unsigned(self, _event: Event) -> None:
         self.result.unsigned = True
@@ -104,6 +116,9 @@ class Recorder:
         self.phase = event["phase"]
         self.total_blocks = event["total"]
         self.missing_blocks = event["missing"]
+        if self._keeps:
+            self.gap_map = self.kept_map = event["map"]
+            self._keeps = False
         if self.phase != "repair" and self.result.role in ("none", "unicast", "listener"):
             self.result.role = event["phase"]
 
