@@ -244,7 +244,7 @@ def test_pre_boot_confirms_by_itself_when_it_is_told_to(trial: Trial) -> None:
 
 
 def test_without_an_answer_pre_boot_confirms_nothing(trial: Trial) -> None:
-    trial.more = {"health": "boot"}
+    trial.more = {"health": "boot", "ask_ms": 400}
     trial.server.first = lambda _request: []
     assert trial.boot().outcome == "failed"
     assert state(trial.world) == trial.world.ota.PENDING_VERIFY
