@@ -34,25 +34,9 @@ TRUST_HELP = (
 Command = Callable[..., object]
 
 
-def board_options(loss: float) -> Callable[[Command], Command]:
-    """A decorator: the options of BoardOptions, with this default loss."""
-    options = (
-        click.option(
-            "--loss", default=loss, show_default=True, help="Multicast loss of a board's radio, 0 to 0.95."
-        ),
-        click.option(
-            "--seed", default=1, show_default=True, help="Seed of that loss (and of a sample image)."
-        ),
-        click.option("--heap", default="192k", show_default=True, help="MicroPython's heap on a board."),
-        click.option("--rx-queue", type=int, help=RX_QUEUE_HELP),
-        click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says."),
-        click.option(
-            "--limit",
-            "limit_s",
-            default=300.0,
-            show_default=True,
-            help="Seconds until a board is switched off.",
-        ),
+def _trial_options() -> tuple[Callable[[Command], Command], ...]:
+    """Whom boards trust, and what new firmware has to stand."""
+    return (
         click.option(
             "--trust",
             multiple=True,
@@ -72,6 +56,29 @@ def board_options(loss: float) -> Callable[[Command], Command]:
             show_default=True,
             help="How often a board loses its power, at random flash operations.",
         ),
+    )
+
+
+def board_options(loss: float) -> Callable[[Command], Command]:
+    """A decorator: the options of BoardOptions, with this default loss."""
+    options: tuple[Callable[[Command], Command], ...] = (
+        click.option(
+            "--loss", default=loss, show_default=True, help="Multicast loss of a board's radio, 0 to 0.95."
+        ),
+        click.option(
+            "--seed", default=1, show_default=True, help="Seed of that loss (and of a sample image)."
+        ),
+        click.option("--heap", default="192k", show_default=True, help="MicroPython's heap on a board."),
+        click.option("--rx-queue", type=int, help=RX_QUEUE_HELP),
+        click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says."),
+        click.option(
+            "--limit",
+            "limit_s",
+            default=300.0,
+            show_default=True,
+            help="Seconds until a board is switched off.",
+        ),
+        *_trial_options(),
         click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results here."),
     )
 
