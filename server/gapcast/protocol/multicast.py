@@ -162,10 +162,8 @@ class Session(Membership):
     def _on_tentative(self, member: Member, now: float) -> None:
         """A stock listener that was told to be master: it is, unless a real client is or is being asked."""
         waiting = self._election.candidate
-        silent = waiting is not None and not waiting.heard and not waiting.gap_aware
-        if self._mastery.idle or silent:
-            if waiting is not None:
-                waiting.told_master = True
+        if waiting is not None and not waiting.heard and not waiting.gap_aware:
+            waiting.told_master = True
             member.told_master = False
             self._election.open(member, now)
             self._on_first_request(member, 0, now)
