@@ -14,11 +14,43 @@ GO_POLLS = 12000  # two minutes: then this board goes on alone
 
 
 def main(folder):
+    import os
+
+    os.chdir(folder)  # where a board has its gapcast.json
+    _plug_in()
+
+    import esp32
+    import sim_app
+    import sim_report
+    import sim_world
+
+    slot = esp32.sim_power_on()
+    reporter = sim_report.Reporter()
+    reporter.emit("boot", slot=slot)
+    progress = sim_report.SimProgress(reporter)
+    reporter.measure()  # and collect: the boot loader's garbage is no burden of the client
+    reporter.own_us = 0
+    start_us = time.ticks_us()
+    from gapcast_boot import agent
+
+    if sim_world.settings["raw"]:
+        _raw(agent, progress, reporter)
+        return
+    # What firmware/boot.py does on a real board.
+    agent.run(progress, None, lambda: _hold(reporter))
+    preboot_us = time.ticks_diff(time.ticks_us(), start_us) - reporter.own_us
+    # From here on next to nothing is believed: see tools/gapcast_sim/events.py.
+    reporter.emit("application", preboot_us=preboot_us)
+    _start(sim_app, esp32.Partition(esp32.Partition.RUNNING), sim_app.Board(reporter, slot))
+
+
+def _plug_in():
+    """The hardware in place of the PC's."""
     import sim_exit
     import sim_power
     import sim_world
 
-    sim_world.load(folder)
+    sim_world.load(".")
     sim_exit.launched = True
     sim_power.reset(sim_world.settings["cut_at"], sim_world.settings["cut_half"])
     if sys.implementation.name == "cpython":
@@ -31,29 +63,6 @@ def main(folder):
     sys.modules["socket"] = sim_socket
     sys.modules["select"] = sim_select
     _seed_radio()
-
-    import esp32
-    import sim_app
-    import sim_report
-
-    slot = esp32.sim_power_on()
-    reporter = sim_report.Reporter()
-    reporter.emit("boot", slot=slot)
-    progress = sim_report.SimProgress(reporter)
-    reporter.own_us = 0
-    start_us = time.ticks_us()
-    from gapcast_boot import agent
-
-    config = agent.load_config(folder + "/gapcast.json")
-    if sim_world.settings["raw"]:
-        _raw(agent, config, folder, progress, reporter)
-        return
-    # What firmware/boot.py does on a real board.
-    agent.run(progress, config, lambda: _hold(reporter))
-    preboot_us = time.ticks_diff(time.ticks_us(), start_us) - reporter.own_us
-    # From here on next to nothing is believed: see tools/gapcast_sim/events.py.
-    reporter.emit("application", preboot_us=preboot_us)
-    _start(sim_app, esp32.Partition(esp32.Partition.RUNNING), sim_app.Board(reporter, slot))
 
 
 def _start(sim_app, partition, board):
@@ -79,9 +88,9 @@ def _print_exception(exc):
         sys.print_exception(exc, sys.stderr)
 
 
-def _raw(agent, config, folder, progress, reporter):
+def _raw(agent, progress, reporter):
     try:
-        agent.fetch_file(config, folder + "/raw.bin", progress, lambda: _hold(reporter))
+        agent.fetch_file(agent.load_config(), "raw.bin", progress, lambda: _hold(reporter))
     except Exception as exc:
         progress.result("failed", str(exc) or repr(exc))
         sys.exit(1)

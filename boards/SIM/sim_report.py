@@ -100,7 +100,7 @@ class SimProgress(Progress):
 
     def phase(self, name, gaps):
         self._measure()
-        self._emit("phase", phase=name, total=gaps.total, missing=gaps.missing_blocks)
+        self._emit("phase", phase=name, total=gaps.total, missing=gaps.missing_blocks, map=gap_map(gaps))
 
     def blocks(self, gaps):
         self._emit(

@@ -42,7 +42,19 @@ class OurServer:
 
     def __init__(self, lab: labs.Lab, root: Path, work: Path, *options: str) -> None:
         log = work / "gapcast.log"
-        argv = [*GAPCAST, "serve", str(root), "--listen", lab.address(0), "--port", "69", "--json", *options]
+        argv = [
+            *GAPCAST,
+            "serve",
+            str(root),
+            "--listen",
+            lab.address(0),
+            "--port",
+            "69",
+            "--json",
+            "--state",
+            str(work / "fleet.db"),
+            *options,
+        ]
         self.process = lab.start(0, *argv, log=log)
         wait_for(lambda: "listening" in log.read_text(), self.process)
 

@@ -85,7 +85,7 @@ class World:
             "board": "SIM",
             "wifi_ssid": "x",
             "allow_unsigned": True,
-            "ask_ms": 400,
+            "ask_ms": 4000,  # a busy machine may take its time to answer
             "stall_ms": 1500,
             **more,
         }

@@ -110,7 +110,7 @@ def test_a_silent_server_is_left_after_a_moment(board: World) -> None:
     server = MiniServer({})
     server.first = lambda _request: []
     with server.running():
-        told = board.preboot(board.config(server.port))
+        told = board.preboot(board.config(server.port, ask_ms=400))
     assert told.outcome == "failed"
     assert "no answer" in told.detail
     assert not told.reset

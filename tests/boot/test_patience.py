@@ -142,3 +142,70 @@ def test_a_single_slot_is_never_erased_under_the_running_application(
     assert told.outcome == "refused"
     assert told.detail.startswith("one_slot")
     assert world.read("ota_0", 4096) == before
+
+
+@pytest.mark.parametrize("wifi", ["missing", "wrong_password"])
+def test_why_there_is_no_wifi_is_found_early(
+    world: World, monkeypatch: pytest.MonkeyPatch, wifi: str
+) -> None:
+    """The station of an older MicroPython says why only after it was taken down."""
+    monkeypatch.setattr(world.net, "PROBE_MS", 100)
+    world.settings["wifi"] = wifi
+    started = time.monotonic()
+    told = world.preboot(world.config(1, network_timeout_ms=60000))
+    assert time.monotonic() - started < LONGEST_S
+    assert told.outcome == "failed"
+    assert ("access point" if wifi == "missing" else "password") in told.detail
+    assert not world.net.network.WLAN(0).active(), "the application may start over"
+
+
+def test_a_station_that_says_why_is_not_disturbed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `reconnects` is known, status() tells the reason when they are used up."""
+    wlan = world.net.network.WLAN
+    world.settings["wifi"] = "missing"
+    monkeypatch.setattr(world.net, "PROBE_MS", 0)
+    monkeypatch.setattr(
+        wlan, "config", lambda _self, *asked, **_named: world.net.RECONNECTS if asked else None
+    )
+    answers = iter([1001, 1001, 1001, 202])
+    monkeypatch.setattr(wlan, "status", lambda _self: next(answers))
+    told = world.preboot(world.config(1, network_timeout_ms=60000))
+    assert "wrong password" in told.detail
+    assert list(answers) == []
+
+
+def test_an_address_that_never_comes_is_waited_for_so_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.net, "PROBE_MS", 50)
+    world.settings["wifi"] = "no_dhcp"
+    told = world.preboot(world.config(1, network_timeout_ms=300))
+    assert "no network within 300 ms" in told.detail
+
+
+def test_the_first_question_is_asked_for_a_second(world: World) -> None:
+    world.program("ota_0", build_sample(8192, "1.0.0", CHIP))
+    world.power_on()
+    server = MiniServer({})
+    server.first = lambda _request: []
+    started = time.monotonic()
+    with server.running():
+        told = world.preboot(world.config(server.port, ask_ms=world.agent.DEFAULTS["ask_ms"]))
+        took_s = time.monotonic() - started
+    assert told.outcome == "failed"
+    assert server.asked == ["image.hdr"] * 4
+    assert 0.9 < took_s < 2.5  # 1 s, and a busy machine
+
+
+def test_a_server_that_goes_in_the_middle_is_left(world: World) -> None:
+    """It answers the first repair and then never again: nobody waits for the whole patience."""
+    server = MiniServer({"file": some(60000)})
+    oack = wire.pack_oack([("blksize", "1024"), ("tsize", "60000")])
+    half = [oack, wire.pack_data(1, some(60000)[:1024]), wire.pack_error(0, "shutting down")]
+    server.first = lambda _request: half if len(server.requests) == 1 else []
+    unanswered = 2
+    world.transfer.MAX_UNANSWERED = unanswered
+    started = time.monotonic()
+    with server.running(), pytest.raises(world.transfer.TransferError, match="no answer"):
+        fetch(world, server, stall_ms=600000)
+    assert time.monotonic() - started < 3 * LONGEST_S

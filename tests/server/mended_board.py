@@ -63,7 +63,13 @@ class MendedBoard(Client):
     """data: what it shall get, for a CountingPool; None: it decodes. capacity 0: no memory for a pool."""
 
     def __init__(
-        self, net: Net, number: int, size: int, link: Link | None = None, capacity: int = 20, data: bytes | None = None
+        self,
+        net: Net,
+        number: int,
+        size: int,
+        link: Link | None = None,
+        capacity: int = 20,
+        data: bytes | None = None,
     ) -> None:
         super().__init__(net, number, [], link)
         self.total = size // 1024
@@ -117,7 +123,11 @@ class MendedBoard(Client):
         if self.offer.repair_group is not None and self._capacity:
             self.net.join((self.offer.repair_group, self.offer.port), self.address)
             k = self.offer.generation_blocks
-            pool = fec.Pool(1024, self._capacity) if self._data is None else CountingPool(self._capacity, self._data, k)
+            pool = (
+                fec.Pool(1024, self._capacity)
+                if self._data is None
+                else CountingPool(self._capacity, self._data, k)
+            )
             self.mender = mender.Mender(self.gaps, generations.Plan(self.total, k), pool, self.now_ms)
             self.rx.mends = True
             self._tell(0)

@@ -28,7 +28,8 @@ MENDED = [*AWARE, ("lacks", "")]
 
 acks = st.one_of(st.integers(0, 65535), st.integers(0, 85)).map(wire.pack_ack)
 lacks = st.one_of(
-    st.sampled_from(["", "0", "64", "1*2", "128", "5,5"]), st.text(st.sampled_from("0123456789,*"), max_size=12)
+    st.sampled_from(["", "0", "64", "1*2", "128", "5,5"]),
+    st.text(st.sampled_from("0123456789,*"), max_size=12),
 )
 reports = lacks.map(lambda text: wire.pack_request(wire.OP_RRQ, "f", [("lacks", text)]))
 datagrams = st.one_of(

@@ -212,6 +212,21 @@ def test_stock_clients_in_the_same_session(kind: str, first: bool) -> None:
     assert all(number < 0x8000 for number in stock.blocks)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_no_symbols_beside_a_stock_client_on_the_same_host(first: bool) -> None:
+    """Its socket would hear them: Linux gives it the groups that others have joined there."""
+    bench = Bench(300)
+    bench.boards(6, 0.1)
+    stock = Stock(bench.net, 3, len(bench.data), "atftp", radio(0.05, 3))
+    bench.net.detach(stock.address)
+    stock.address = ("10.0.1.3", 5001)
+    bench.net.attach(stock.address, stock._receive, stock.link)
+    bench.clients.insert(0 if first else 6, stock)
+    bench.play()
+    bench.over()
+    assert bench.symbols == 0
+
+
 def test_files_that_cannot_be_mended_are_not() -> None:
     for size in (1000, 65 * 1024 + 1, 1024 * (256 * 64 + 1)):
         assert plan_for(Bytes(bytes(size)), 1024) is None

@@ -405,6 +405,15 @@ def test_an_error_of_the_master_hands_over_at_once() -> None:
     assert [(offer.to, b",1\0" in offer.data) for offer in offers] == [(OTHER, True)]
 
 
+def test_a_listener_that_proves_itself_after_the_master_left_is_the_master() -> None:
+    session = stock_session(500_000, PEER, OTHER)
+    session.receive(wire.pack_error(3, "disk full"), PEER, 0.01)
+    session.on_time(0.01)
+    assert not session.closed
+    session.receive(wire.pack_ack(0), OTHER, 0.02)
+    assert data_of(session, 0.02) == [1]
+
+
 # ---- both kinds together ----
 
 

@@ -14,9 +14,7 @@ BLKSIZE = 1024
 def losses(boards: int, generations: int, loss: float, seed: int = 1) -> list[list[int]]:
     """For each generation of 64 what each board missed."""
     rng = random.Random(seed)
-    return [
-        [sum(rng.random() < loss for _ in range(64)) for _ in range(boards)] for _ in range(generations)
-    ]
+    return [[sum(rng.random() < loss for _ in range(64)) for _ in range(boards)] for _ in range(generations)]
 
 
 @pytest.mark.parametrize("loss", [0.01, 0.1, 0.4])

@@ -109,6 +109,22 @@ def test_the_oack_is_repeated_as_often_as_the_request_has_paid_for() -> None:
     assert datagrams(machine) == []
 
 
+def test_an_oack_that_is_not_paid_for_twice_is_repeated_without_what_a_client_can_do_without() -> None:
+    """curl 7.88: it repeats its ACK of a lost OACK after a minute, and its RRQ after seven seconds."""
+    pairs = [("tsize", "0"), ("blksize", "512"), ("timeout", "6")]
+    machine = transfer(content(5000), *pairs)
+    full = b"\0\6tsize\x005000\0blksize\x00512\0timeout\x006\0"
+    brief = b"\0\6blksize\x00512\0"
+    assert datagrams(machine) == [full]
+    due = machine.deadline()
+    assert due is not None
+    assert due < 0.5
+    machine.on_time(due)
+    assert datagrams(machine) == [brief]
+    request = read_request(wire.pack_request(wire.OP_RRQ, "f", [*pairs, ("ranges", "1")]))
+    assert plan_unicast(request, 5000).brief is None  # a board needs all of it, and asks again soon
+
+
 def test_a_repeated_request_without_options_gets_data_1_again_until_the_first_ack() -> None:
     machine = transfer(content(5000))
     assert all_data(machine, 0.0) == [1]

@@ -42,7 +42,9 @@ def serving(root: Path, *options: str) -> Iterator[int]:
     port = free_port("127.0.0.1")
     command = [sys.executable, "-m", "gapcast", "serve", str(root), "--listen", "127.0.0.1"]
     command += ["--port", str(port), "--json", *options]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    state = tempfile.TemporaryDirectory()  # where reports are kept unless the options say otherwise
+    environment = {**ENVIRONMENT, "XDG_STATE_HOME": state.name}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     try:
         deadline = time.monotonic() + SECONDS
@@ -52,6 +54,7 @@ def serving(root: Path, *options: str) -> Iterator[int]:
     finally:
         process.terminate()
         process.communicate(timeout=SECONDS)
+        state.cleanup()
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -11,6 +11,7 @@ from sim_help import gapcast, one_line
 from gapcast.cli import main
 from gapcast.image.boards import chip_of_board
 from gapcast.image.build import build_container
+from gapcast.image.keys import make_key
 from gapcast.image.sample import build_sample
 
 BOARD = ("board", "--server", "127.0.0.1:6969", "--image", "x", "--flash", "fl")
@@ -111,3 +112,43 @@ def test_a_board_without_a_server_fails_in_one_line(here: Path) -> None:
     line = one_line(done)
     assert done.returncode == 1
     assert "sim-1" in line
+
+
+@pytest.mark.parametrize("board_id", ["", "Sim-1", "a" * 33, "a_b", "../x"])
+def test_an_id_that_no_report_could_carry(
+    here: Path, capsys: pytest.CaptureFixture[str], board_id: str
+) -> None:
+    assert "--id" in error_of(capsys, *BOARD, "--id", board_id)
+
+
+@pytest.mark.parametrize("key", ["", "00", "zz" * 32, "AA" * 32, "aa" * 33])
+def test_a_report_key_that_is_none(here: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    assert "report key" in error_of(capsys, *BOARD, "--report-key", key)
+    assert not (here / "fl").exists()
+
+
+@pytest.mark.parametrize("cuts", ["-1", "101", "x"])
+def test_power_cuts_beyond_reason(here: Path, capsys: pytest.CaptureFixture[str], cuts: str) -> None:
+    assert main(["sim", "--cpython", "--power-cuts", cuts]) == 2
+    assert "--power-cuts" in capsys.readouterr().err
+
+
+def test_whom_boards_trust(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "no.pem").write_text("no key")
+    assert "no.pem" in error_of(capsys, *BOARD, "--trust", "no.pem")
+    key = make_key(here / "key.pem")
+    data = build_sample(9000, "1", chip_of_board("SIM"))
+    signed = build_container(data, "x", "SIM", chip_of_board("SIM"), key=key)
+    (here / "x.gap").write_bytes(signed.data)
+    line = error_of(capsys, "sim", "--cpython", "x.gap")
+    assert "signed by key" in line
+    assert "--trust" in line
+    assert "--trust" in error_of(capsys, "sim", "--cpython", "--trust", "key.pub.pem")
+
+
+@pytest.mark.parametrize("command", ["sim", "board"])
+def test_the_help_tells_of_signatures_and_power(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for word in ("--trust", "--power-cuts", "--health-ms", "unsigned", "confirmed"):
+        assert word in text

@@ -5,17 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+from boot_world import CHIP
 from sim_help import gapcast, read_json
 
+from gapcast.image.build import build_container
+from gapcast.image.keys import make_key
+from gapcast.image.sample import build_sample
 from gapcast_sim.runtime import Runtime
 
 KEYS = {
     "image_bytes", "boards", "completed", "elapsed_s", "air_bytes", "unicast_cost_bytes",
-    "repair_requests", "loss", "seed", "rate", "runtime", "results",
+    "repair_requests", "loss", "seed", "rate", "runtime", "results", "unsigned", "power_cuts",
 }  # fmt: skip
 ROW_KEYS = {
     "id", "role", "lost_blocks", "gaps", "largest_gap_blocks", "repaired_blocks", "repaired_bytes",
-    "elapsed_s", "digest_ok", "version", "heap_peak_bytes",
+    "elapsed_s", "digest_ok", "version", "heap_peak_bytes", "confirmed", "unsigned", "kept_blocks", "cuts",
+    "bytes_again", "state",
 }  # fmt: skip
 
 
@@ -32,6 +38,7 @@ def simulate(tmp_path: Path, *arguments: object) -> dict[str, Any]:
         assert row.keys() >= ROW_KEYS
         assert row["version"] == "2.0.0"
         assert row["digest_ok"]
+        assert (row["confirmed"], row["state"], row["unsigned"]) == (True, "confirmed", False)
     assert summary["completed"] == summary["boards"] == len(summary["results"])
     return summary
 
@@ -102,3 +109,68 @@ def test_boards_that_cannot_finish_in_time_are_a_failure(runtime: Runtime, tmp_p
     assert summary["completed"] == 0
     assert {row["outcome"] for row in summary["results"]} == {"failed"}
     assert all("2 s" in row["detail"] for row in summary["results"])
+
+
+def container(path: Path, *, signed: bool) -> Path:
+    """A container for simulated boards; its key is beside it."""
+    data = build_sample(30000, "2.0.0", CHIP)
+    key = make_key(path.with_name("key.pem")) if signed else None
+    path.write_bytes(build_container(data, "x", "SIM", CHIP, key=key).data)
+    return path
+
+
+def run(tmp_path: Path, *arguments: object) -> tuple[int, str, list[dict[str, Any]]]:
+    """(exit code, what it printed, rows) of a simulation of two boards under CPython."""
+    done = gapcast("sim", "--cpython", "--boards", 2, "--json", tmp_path / "s.json", *arguments, cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+    rows: list[dict[str, Any]] = read_json(tmp_path / "s.json")["results"]
+    return done.returncode, done.stdout, rows
+
+
+def test_an_unsigned_image_is_taken_and_said_so(tmp_path: Path) -> None:
+    code, text, rows = run(tmp_path, container(tmp_path / "x.gap", signed=False))
+    assert code == 0
+    assert "UNSIGNED: 2 of 2 boards" in text
+    assert [row["unsigned"] for row in rows] == [True, True]
+    assert read_json(tmp_path / "s.json")["unsigned"] == 2
+
+
+def test_a_signed_image_is_taken_by_whoever_trusts_its_key(tmp_path: Path) -> None:
+    image = container(tmp_path / "x.gap", signed=True)
+    code, text, rows = run(tmp_path, image, "--trust", tmp_path / "key.pub.pem")
+    assert code == 0
+    assert "UNSIGNED" not in text
+    assert [row["unsigned"] for row in rows] == [False, False]
+
+
+@pytest.mark.parametrize(("signed", "reason"), [(True, "unknown_key"), (False, "unsigned")])
+def test_boards_refuse_what_nobody_they_trust_has_signed(tmp_path: Path, signed: bool, reason: str) -> None:
+    make_key(tmp_path / "other.pem")
+    image = container(tmp_path / "x.gap", signed=signed)
+    code, text, rows = run(tmp_path, image, "--trust", tmp_path / "other.pub.pem")
+    assert code == 1
+    assert "UNSIGNED" not in text
+    for row in rows:
+        assert (row["outcome"], row["version"], row["state"]) == ("refused", "0.0.0-factory", "refused")
+        assert row["detail"].startswith(reason)
+
+
+def test_a_bench_that_rolls_back_fails_with_the_reason(runtime: Runtime, tmp_path: Path) -> None:
+    done = gapcast(
+        "sim", "--boards", 2, "--size", "20k", "--app", "offline", "--health-ms", 1000,
+        "--json", tmp_path / "s.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "0 of 2 boards run the new version" in done.stdout
+    assert "rolled_back" in done.stdout
+    for row in read_json(tmp_path / "s.json")["results"]:
+        assert (row["outcome"], row["state"]) == ("rolled_back", "rolled_back")
+        assert row["detail"] == "2.0.0: the network was not up"
+
+
+def test_a_kept_bench_keeps_its_reports_too(tmp_path: Path) -> None:
+    arguments = ("--size", "20k", "--keep", tmp_path / "keep")
+    assert run(tmp_path, *arguments)[0] == 0
+    code, _text, rows = run(tmp_path, *arguments)
+    assert code == 0
+    assert [(row["outcome"], row["state"]) for row in rows] == [("up_to_date", "confirmed")] * 2

@@ -128,6 +128,17 @@ def test_settings_that_make_no_sense(runtime: Runtime, tmp_path: Path, settings:
     assert board.preboot_ms() < ASK_MS + SLACK_MS
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "5", "\0"])
+def test_settings_that_cannot_be_read(runtime: Runtime, tmp_path: Path, text: str) -> None:
+    board = Board(tmp_path, runtime, 6969)
+    prepare(board.spec, factory_image())
+    (tmp_path / "gapcast.json").write_text(text)
+    found = SimBoard(board.spec, runtime, board._take)
+    asyncio.run(found.run())
+    assert (found.result.outcome, found.result.version) == ("failed", FACTORY)
+    assert board.preboot_ms() < SLACK_MS
+
+
 def test_the_server_dies_in_mid_stream_and_comes_back(runtime: Runtime, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     container = build_container(build_sample(200_000, "2.0.0", CHIP), "image", "SIM", CHIP)

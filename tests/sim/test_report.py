@@ -127,6 +127,20 @@ def test_the_story_of_a_board() -> None:
     assert recorder.gap_map == "f" * 64
 
 
+def test_what_was_kept_looks_different_in_the_picture() -> None:
+    kept = "f" * 32 + "0" * 31 + "7"
+    recorder = play(
+        {"event": "boot", "slot": 0},
+        {"event": "kept", "blocks": 50, "total": 100},
+        {"event": "phase", "phase": "repair", "total": 100, "missing": 50, "map": kept},
+        {"event": "blocks", "total": 100, "missing": 10, "map": "f" * 60 + "0" * 4},
+    )
+    assert recorder.picture_map == "k" * 32 + "f" * 28 + "0" * 4
+    assert recorder.result.kept_blocks == 50
+    assert recorder.gap_map == "f" * 60 + "0" * 4
+    assert play({"event": "kept", "blocks": 1, "total": 2}).picture_map == ""
+
+
 def test_a_handed_over_listener_was_a_master_and_a_second_stream_is_a_rejoin() -> None:
     recorder = play(
         {"event": "phase", "phase": "listener", "total": 9, "missing": 9}, over(60), over(2, 1, 1, True)
@@ -174,16 +188,17 @@ def decode(data: bytes) -> tuple[list[list[int]], list[tuple[int, ...]]]:
     rows = [raw[row * (width + 1) : (row + 1) * (width + 1)] for row in range(height)]
     assert all(row[0] == 0 for row in rows)
     palette = chunks[b"PLTE"]
-    assert len(palette) == 48
-    return [list(row[1:]) for row in rows], [tuple(palette[i : i + 3]) for i in range(0, 48, 3)]
+    assert len(palette) == 3 * 17
+    return [list(row[1:]) for row in rows], [tuple(palette[i : i + 3]) for i in range(0, 51, 3)]
 
 
 def test_a_png_has_the_pixels_of_its_maps() -> None:
-    rows, palette = decode(png(["0123456789abcdef" * 4, "f" * 64, "0" * 64]))
-    assert rows == [list(range(16)) * 4, [15] * 64, [0] * 64]
+    rows, palette = decode(png(["0123456789abcdef" * 4, "f" * 64, "0" * 64, "k" * 64]))
+    assert rows == [list(range(16)) * 4, [15] * 64, [0] * 64, [16] * 64]
     assert palette[0] == picture.EMPTY_RGB
     assert palette[15] == picture.FULL_RGB
-    assert len(set(palette)) == 16
+    assert palette[16] == picture.KEPT_RGB
+    assert len(set(palette)) == 17
 
 
 def test_a_timeline_shows_the_latest_map_of_each_moment() -> None:

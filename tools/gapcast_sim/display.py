@@ -161,7 +161,7 @@ def air_lines(fleet: Fleet) -> list[str]:
         )
     kept = sum(board.result.kept_blocks for board in fleet.boards)
     if kept:
-        lines.append(f"kept: {kept} blocks were right in the boards' flash before, and not downloaded")
+        lines.append(f"kept: {kept} blocks were right in the boards' flash already, and not downloaded again")
     unicast = fleet.unicast_cost_bytes()
     if fleet.untouched:
         lines.append(

@@ -43,7 +43,7 @@ _FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     "ready": {},
     "started": {"ms": _number},
     "header": {"version": _text, "container_bytes": _number},
-    "phase": {"phase": _text, "total": _number, "missing": _number},
+    "phase": {"phase": _text, **_BLOCKS},
     "blocks": _BLOCKS,
     "stream_over": {
         **_BLOCKS, "unsent": _number, "gaps": _number, "largest": _number, "was_master": _flag

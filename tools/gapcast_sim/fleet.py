@@ -167,7 +167,7 @@ class Fleet:
         elif kind == "verified":
             self.last_verified = max(self.last_verified, now)
         if kind in ("blocks", "stream_over", "verified") and board.recorder.gap_map:
-            self.snapshots[board.spec.id].append((now, board.recorder.gap_map))
+            self.snapshots[board.spec.id].append((now, board.recorder.picture_map))
 
     @property
     def completed(self) -> int:

@@ -12,13 +12,16 @@ from gapcast_sim.board import SimBoard
 from gapcast_sim.display import air_lines
 from gapcast_sim.fleet import Fleet, Snapshot
 from gapcast_sim.options import write_output
+from gapcast_sim.result import KEPT
 
 ROWS = 60  # moments shown, from the first request to the last image verified
 CELLS = 64
+DIGITS = "0123456789abcdef" + KEPT  # of gap maps, in the palette's order
 # Dark is missing, blue is received but for some gaps, green is complete: one lost block must show.
 EMPTY_RGB = (38, 24, 66)
 GAPS_RGB = (58, 116, 176)
 FULL_RGB = (94, 201, 98)
+KEPT_RGB = (160, 190, 150)
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Gapcast: {title}</title>
@@ -37,7 +40,8 @@ PAGE = """<!doctype html>
 {bars}
 <h2>Gap maps over time</h2>
 <p>Left to right: the image. Top to bottom: time, {seconds} s in all. Dark is missing, blue has gaps,
-green is all in flash. The gaps close from the left when a board's repair runs.</p>
+green is all in flash, grey green was so before the download began. The gaps close from the left when a
+board's repair runs.</p>
 <div class="boards">
 {figures}
 </div>
@@ -104,12 +108,12 @@ def timeline(snapshots: list[Snapshot], start: float, end: float, rows: int = RO
 
 
 def png(rows: list[str]) -> bytes:
-    """A palette PNG (RFC 2083) of hex digits, one pixel a cell."""
+    """A palette PNG (RFC 2083) of the digits of gap maps, one pixel a cell."""
     palette = b"".join(
         bytes(round(low + (high - low) * step / 14) for low, high in zip(EMPTY_RGB, GAPS_RGB, strict=True))
         for step in range(15)
-    ) + bytes(FULL_RGB)
-    pixels = b"".join(b"\0" + bytes(int(digit, 16) for digit in row) for row in rows)
+    ) + bytes(FULL_RGB + KEPT_RGB)
+    pixels = b"".join(b"\0" + bytes(DIGITS.index(digit) for digit in row) for row in rows)
     header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, 3, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(

@@ -83,7 +83,7 @@ class BoardSpec:
             "flash_timing": self.flash_timing,
             "mac": self.mac,
             "at_s": self.at_s,
-            "go_file": str(self.go_file) if self.go_file else None,
+            "go_file": str(self.go_file.absolute()) if self.go_file else None,
             "raw": self.raw,
             "wifi": self.wifi,
             "wifi_ms": self.wifi_ms,

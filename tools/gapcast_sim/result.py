@@ -8,6 +8,7 @@ from typing import Any
 from gapcast_core.container import HEADER_BYTES
 from gapcast_sim.events import Event
 
+KEPT = "k"
 FAILURES = ("failed", "refused", "rolled_back")
 
 
@@ -33,7 +34,7 @@ class BoardResult:
     detail: str = ""
     confirmed: bool = False  # the image that runs has proven itself: nothing goes back from it
     unsigned: bool = False  # the image had no signature, and this board is provisioned to take such
-    kept_blocks: int = 0  # right in flash before the first request: not downloaded
+    kept_blocks: int = 0  # right in flash when its last try began: not downloaded again
     cuts: int = 0  # times that it lost its power
     bytes_again: int | None = None  # of the image, downloaded although it had them before; with power cuts
     state: str | None = None  # the last report of it that the server has
@@ -54,10 +55,12 @@ class Recorder:
     total_blocks: int = 0
     missing_blocks: int = 0
     gap_map: str = ""
+    kept_map: str = ""  # as it was when this boot's download began
     phase: str = "off"
     _started_ms: int = 0
     _streams: int = 0
     _unsent: int = 0
+    _keeps: bool = False  # the next map is what was kept
     stored_bytes: int = 0  # payload and digest table of the image offered
 
     def take(self, event: Event) -> None:
@@ -65,6 +68,13 @@ class Recorder:
         handler = getattr(self, "_on_" + str(event.get("event")), None)
         if handler is not None:
             handler(event)
+
+    @property
+    def picture_map(self) -> str:
+        """The gap map with KEPT for the cells that were complete before anything was downloaded."""
+        kept = self.kept_map or "0" * len(self.gap_map)
+        cells = zip(self.gap_map, kept, strict=False)
+        return "".join(KEPT if now == before == "f" else now for now, before in cells)
 
     def note(self, text: str) -> None:
         """Something to read about this board."""
@@ -88,8 +98,9 @@ class Recorder:
         self.stored_bytes = max(event["container_bytes"] - HEADER_BYTES, 0)
 
     def _on_kept(self, event: Event) -> None:
-        if self.result.boots == 1:
-            self.result.kept_blocks = event["blocks"]
+        self.result.kept_blocks = event["blocks"]
+        self.kept_map = ""
+        self._keeps = True
 
     def _on_unsigned(self, _event: Event) -> None:
         self.result.unsigned = True
@@ -105,6 +116,9 @@ class Recorder:
         self.phase = event["phase"]
         self.total_blocks = event["total"]
         self.missing_blocks = event["missing"]
+        if self._keeps:
+            self.gap_map = self.kept_map = event["map"]
+            self._keeps = False
         if self.phase != "repair" and self.result.role in ("none", "unicast", "listener"):
             self.result.role = event["phase"]
 

@@ -133,13 +133,10 @@ class _Boot:
         return self._update(raw, header, content, (name, self._config["image"] + ".gap"))
 
     def _update(self, raw, header, content, names):
-        from .judge import judge
-
         try:
-            signed, slot = judge(raw, header, content, self._config, self._journal)
-            if not signed:
-                self.progress.unsigned()
-            port.drop(*_JUDGING)
+            signed, slot = self._judge(raw, header, content)
+            raw = None
+            port.drop(*_JUDGING)  # with what it has loaded, for nobody holds `judge` here
             trial.keep_running()  # before anything is erased: the other slot may be its fallback
             self._fetch(names, header, slot, content, signed, raw)
         except Refused as exc:
@@ -150,6 +147,14 @@ class _Boot:
         except OSError:
             pass  # NVS is full; the image is to boot already
         return "updated", header.version
+
+    def _judge(self, raw, header, content):
+        from .judge import judge
+
+        signed, slot = judge(raw, header, content, self._config, self._journal)
+        if not signed:
+            self.progress.unsigned()
+        return signed, slot
 
     def _refuse(self, refused, header, content):
         if refused.reason == "rolled_back_before":
@@ -165,9 +170,7 @@ class _Boot:
         from .updating import Update
 
         link = self._server, self._local_ip, self._clock, self.progress
-        Update(link, names, self._config, self._journal, header, slot, raw).run(
-            content, signed
-        )
+        Update(link, names, self._config, self._journal, header, slot, raw).run(content, signed)
         port.drop(*_UPDATING)
 
     def _fetch_header(self):

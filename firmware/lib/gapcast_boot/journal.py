@@ -28,9 +28,9 @@ TABLE_ERASED = 1  # what stands where the digest table goes is of this image
 ALL_ERASED = 2  # what stands in the slot is of this image, or right
 
 # table digest, content id, digest of the image's head, payload bytes, counter, signed, switched,
-# booted, tries, version, label of the slot
-_TRIAL = ">16s16s8sIIBBBB32s16s"
-_TRIAL_BYTES = 100
+# booted, tries, version, label of the slot, label of the slot that ran before
+_TRIAL = ">16s16s8sIIBBBB32s16s16s"
+_TRIAL_BYTES = 116
 
 
 class Trial:
@@ -40,7 +40,7 @@ class Trial:
     known to be done. booted: how often its pre-boot ran. tries: how often it was made the one to boot.
     """
 
-    def __init__(self, table, content, head, payload_bytes, counter, signed, version, slot):
+    def __init__(self, table, content, head, payload_bytes, counter, signed, version, slot, before):
         self.table = table
         self.content = content
         self.head = head
@@ -49,6 +49,7 @@ class Trial:
         self.signed = signed
         self.version = version
         self.slot = slot
+        self.before = before
         self.switched = False
         self.booted = 0
         self.tries = 0
@@ -138,6 +139,7 @@ class Journal:
             bool(fields[5]),
             _unpad(fields[9]),
             _unpad(fields[10]),
+            _unpad(fields[11]),
         )
         trial.switched = bool(fields[6])
         trial.booted = fields[7]
@@ -158,6 +160,7 @@ class Journal:
             min(trial.tries, MAX_COUNT),
             trial.version.encode(),
             trial.slot.encode(),
+            trial.before.encode(),
         )
         self.put("trial", raw)
 

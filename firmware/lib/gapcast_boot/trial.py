@@ -1,4 +1,4 @@
-"""From `made the one to boot` to `confirmed`, or back (PROTOCOL.md section 11).
+"""From `made the one to boot` to `confirmed`, or back.
 
 The order of the writes is what makes a power cut between any two of them harmless:
 
@@ -39,6 +39,7 @@ def start(journal, header, content, signed, slot, anew):
         signed,
         header.version,
         slot.info()[4],
+        esp32.Partition(esp32.Partition.RUNNING).info()[4],
     )
     trial.tries = 1 if anew else tries_of(journal, trial.table, content) + 1
     journal.drop("reason")
@@ -90,13 +91,13 @@ def count_boot(journal, trial):
     if trial.booted > MAX_BOOTS and not journal.text("reason"):
         journal.put_text("reason", "not confirmed in %d boots" % MAX_BOOTS)
     if trial.booted > MAX_BOOTS or journal.text("reason"):
-        _go_back()
+        _go_back(trial)
 
 
-def _go_back():
-    """Boot the other slot, if there is an image in it that can."""
+def _go_back(trial):
+    """Boot the slot that ran before, if the image in it still can."""
     try:
-        esp32.Partition(esp32.Partition.RUNNING).get_next_update().set_boot()
+        esp32.Partition(trial.before).set_boot()
     except OSError:
         return  # nothing to go back to: an application that is not healthy is better than none
     machine.reset()

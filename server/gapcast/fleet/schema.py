@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gapcast.errors import OperatorError
 
 APPLICATION_ID = 0x47415046  # "GAPF": tells our files from other SQLite databases
 SCHEMA_VERSION = 1
+CREATE_S = 5.0  # for another program that is making the same file
 BUSY_S = 1.0  # a lock is waited for so long; boards ask for longer than that
 
 _SCHEMA = """
@@ -96,7 +98,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
+    # To change the journal needs the file for itself, and SQLite does not wait for that.
+    deadline = time.monotonic() + CREATE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Two programs may come here at once: the second finds the work done.

@@ -41,6 +41,7 @@ class Receptions:
         self._ports = ports
         self._path = path
         self._fleet: Fleet | None = None
+        self._opened = (0, 0)  # device and inode of that file
         self._slots: Slots[_Running] = Slots(MAX_RECEPTIONS, MAX_PER_HOST, self._evict)
         # One thread: SQLite has one writer anyway. Its queue has at most as many entries as there are slots.
         self._thread = ThreadPoolExecutor(1, "reports")
@@ -73,8 +74,7 @@ class Receptions:
         for running in self._slots.all():
             running.endpoint.close()
         self._thread.shutdown(wait=True, cancel_futures=True)
-        if self._fleet is not None:
-            self._fleet.close()
+        self._forget_fleet()
 
     def _submit(self, running: _Running, effect: object) -> None:
         if isinstance(effect, Submission):
@@ -86,20 +86,33 @@ class Receptions:
 
     def _store(self, board_id: str, data: bytes, host: str) -> State | None:
         """In the thread. Raises PeerError."""
-        if self._fleet is None:
-            if not self._path.exists():
-                raise PeerError("unknown_board", ERR_ACCESS)
+        try:
+            return self._current_fleet().accept(board_id, data, host)
+        except PeerError as error:
+            if error.reason == "state_failed":
+                self._forget_fleet()  # it is opened anew next time, perhaps somebody put it right
+            raise
+
+    def _current_fleet(self) -> Fleet:
+        """What lies at the path now: nothing is stored in a file that somebody has removed or replaced."""
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            self._forget_fleet()
+            raise PeerError("unknown_board", ERR_ACCESS) from error
+        if self._fleet is None or self._opened != (status.st_dev, status.st_ino):
+            self._forget_fleet()
             try:
                 self._fleet = Fleet(self._path)
             except OperatorError as error:
                 raise PeerError("state_failed", ERR_DISK_FULL) from error
-        try:
-            return self._fleet.accept(board_id, data, host)
-        except PeerError as error:
-            if error.reason == "state_failed":  # perhaps the file was replaced: open it anew next time
-                self._fleet.close()
-                self._fleet = None
-            raise
+            self._opened = (status.st_dev, status.st_ino)
+        return self._fleet
+
+    def _forget_fleet(self) -> None:
+        if self._fleet is not None:
+            self._fleet.close()
+            self._fleet = None
 
     def _on_judged(self, done: Future[State | None], running: _Running) -> None:
         if done.cancelled():

@@ -79,7 +79,10 @@ class TurnGiven(Event):
 
 @dataclass(frozen=True, slots=True)
 class MemberDone(Event):
-    """A client left a session. outcome: "complete", "silent", "gone", "error" or "expelled"."""
+    """A client left a session.
+
+    outcome: "complete", "silent", "gone", "error", "expelled", "replaced", "changed" or "evicted".
+    """
 
     kind: ClassVar[str] = "member_done"
     group: str

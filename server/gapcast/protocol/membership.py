@@ -79,9 +79,13 @@ class Membership(ABC):
             self._turns.progress(member, now)
 
     def _note_heard(self, member: Member, now: float) -> None:
-        """Turns are only for those whose address is proven: an invitation is no short answer."""
-        if self._roster.prove(member) and member.gap_aware and not self._mastery.streaming:
+        """Only now may it get its turn, or the chair of a master that nobody else can take."""
+        if not self._roster.prove(member):
+            return
+        if member.gap_aware and not self._mastery.streaming:
             self._turns.add(member, now)
+        if self._mastery.idle and self._mastery.eligible(member):
+            self._mastery.election.nominate(member, now)
 
     def _answer_join(self, member: Member, is_master: bool) -> None:
         """OACK. A stock listener is first told that it is master: only then all of them answer with an ACK.

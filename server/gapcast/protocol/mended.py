@@ -50,10 +50,29 @@ class Mended(Membership):
         counts = parse_lacks(lacks, mending.plan.count)
         if member in self._turns or not (self._mastery.streaming or member.address in mending):
             raise PeerError("late_report")  # it came while its turn was on its way
+        is_new = member.address not in mending
         mending.report(member.address, counts, now, self._mastery.stream.round_trip)
+        if is_new:
+            self._keep_apart(now)
         if len(counts) == mending.plan.count:
             self._on_member_at_end(member, now)
             self._give_up_mending(member, now)
+
+    def _keep_apart(self, now: float) -> None:
+        """No symbols when a stock client shares the host of a board (simulated ones do).
+
+        Linux gives a socket the groups that any other on that host has joined, if only the port is its own.
+        """
+        mending = self._mending
+        stock = [_host(member.address) for member in self._roster if not member.gap_aware]
+        if mending is None or not stock or not {_host(address) for address in mending.addresses} & set(stock):
+            return
+        mending.forbid()
+        if not self._mastery.streaming:
+            for address in mending.addresses:
+                member = self._roster.get(address)
+                assert member is not None
+                self._give_turn(member, now)
 
     def _give_up_mending(self, member: Member, now: float) -> None:
         """After the stream: a board that symbols cannot help gets its turn."""
@@ -118,3 +137,8 @@ class Mended(Membership):
 
     def _lacks_answer(self) -> str | None:
         return self._lacks_offer if self._mending is not None else None
+
+
+def _host(address: Address) -> str:
+    """All of 127.0.0.0/8 is one host."""
+    return "127" if address[0].startswith("127.") else address[0]

@@ -57,6 +57,7 @@ class Mending:
         self._probe_s = PROBE_S
         self._ended = False
         self._is_worth_it = False
+        self._forbidden = False
 
     def __contains__(self, address: Address) -> bool:
         """Whether that member waits for symbols."""
@@ -64,8 +65,17 @@ class Mending:
 
     @property
     def is_worth_it(self) -> bool:
-        """Whether symbols are the cheaper way; if not, none are sent."""
-        return self._is_worth_it
+        """Whether symbols are the cheaper way, and harm nobody; if not, none are sent."""
+        return self._is_worth_it and not self._forbidden
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Of the boards that report."""
+        return list(self._boards)
+
+    def forbid(self) -> None:
+        """Send no symbol from now on."""
+        self._forbidden = True
 
     def drop(self, address: Address) -> None:
         """It is done, or gone, or has its turn."""
@@ -142,7 +152,7 @@ class Mending:
 
     def wants_data(self) -> bool:
         """Whether a symbol should be sent now."""
-        if not self._is_worth_it:
+        if not self.is_worth_it:
             return False
         while self._budget <= 0 and self._open:
             self._at = min(self._open)

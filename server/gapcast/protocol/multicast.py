@@ -68,6 +68,8 @@ class Session(Mended):
         if is_master:
             self._election.open(member, now)
         self._answer_join(member, is_master)
+        if not plan.gap_aware:
+            self._keep_apart(now)
 
     def wants_data(self, now: float) -> bool:
         return not self.closed and (self._wants_symbol() or self._feed.wants_data(now))
@@ -155,9 +157,7 @@ class Session(Mended):
 
     def _leave_chair(self, member: Member, now: float) -> None:
         """A gap-aware master wants nothing more of the stream."""
-        if (
-            self._mastery.streaming and self._stream.top < self._feed.blocks and self._mastery.others(member)
-        ):
+        if self._mastery.streaming and self._stream.top < self._feed.blocks and self._mastery.others(member):
             member.at_end = True
             self._mastery.vacate(member)
             self._next_master(now)
@@ -184,10 +184,8 @@ class Session(Mended):
     def _on_tentative(self, member: Member, now: float) -> None:
         """A stock listener that was told to be master: it is, unless a real client is or is being asked."""
         waiting = self._election.candidate
-        silent = waiting is not None and not waiting.heard and not waiting.gap_aware
-        if self._mastery.idle or silent:
-            if waiting is not None:
-                waiting.told_master = True
+        if waiting is not None and not waiting.heard and not waiting.gap_aware:
+            waiting.told_master = True
             member.told_master = False
             self._election.open(member, now)
             self._on_first_request(member, 0, now)

@@ -45,7 +45,8 @@ class Request:
 class UnicastPlan:
     """What one unicast transfer will do. oack: None when no option was accepted (RFC 2347).
 
-    first_bytes: of the datagram that answers the request, OACK or DATA 1.
+    first_bytes: of the datagram that answers the request, OACK or DATA 1. brief: the same OACK without what a
+    stock client can do without; it is repeated when the request has not paid for more (credit.py), or None.
     """
 
     blksize: int
@@ -53,6 +54,7 @@ class UnicastPlan:
     ranges: Ranges | None
     ranges_text: str | None
     oack: bytes | None
+    brief: bytes | None
     first_bytes: int
     received_bytes: int
 
@@ -172,9 +174,12 @@ def plan_unicast(request: Request, size: int) -> UnicastPlan:
         elif key not in (options.MULTICAST, LACKS):
             answer.append((key, _accepted(request, key, value, size)))
     oack = pack_oack(answer) if answer else None
+    kept = [pair for pair in answer if pair[0] not in _DISPENSABLE]
+    # Boards need every option, and repeat their request soon.
+    brief = pack_oack(kept) if kept and request.ranges is None and not request.multicast else None
     first_bytes = HEADER_BYTES + min(request.blksize, size) if oack is None else len(oack)
     return UnicastPlan(
-        request.blksize, request.windowsize, ranges, text, oack, first_bytes, request.received_bytes
+        request.blksize, request.windowsize, ranges, text, oack, brief, first_bytes, request.received_bytes
     )
 
 
@@ -190,6 +195,7 @@ def plan_join(request: Request, size: int) -> JoinPlan:
     return JoinPlan(request.gap_aware, window if request.gap_aware else 1, pairs, request.received_bytes)
 
 
+_DISPENSABLE = (options.TSIZE, options.TIMEOUT)  # RFC 2349: they change nothing in what is sent
 _KNOWN = (
     options.BLKSIZE,
     options.TSIZE,

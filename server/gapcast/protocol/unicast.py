@@ -33,7 +33,7 @@ class Transfer:
         self.verified = False  # an ACK came: the address is not forged
         self.ranges_text = plan.ranges_text
         self._name = name
-        self._oack = plan.oack
+        self._oacks = [oack for oack in (plan.oack, plan.brief) if oack is not None]
         self._offered = plan.oack is not None  # the OACK waits for its ACK 0
         self._window = plan.windowsize
         self._file = open_file(content, plan.blksize, plan.ranges)
@@ -186,8 +186,7 @@ class Transfer:
             return
         self._base += moved
         self.verified = True
-        self._tries = 0
-        self._progress_at = now
+        self._tries, self._progress_at = 0, now
         sent_at = self._times.at(self._base)
         if sent_at >= self._opened_at:
             self._trip.sample(now - sent_at)
@@ -273,8 +272,9 @@ class Transfer:
         return self._high >= self._total and self._base >= self._total - self._window
 
     def _send_oack(self, now: float) -> None:
-        if self._oack is not None and self._credit.spend(len(self._oack)):
-            self._out.append(Datagram(self._oack, self.peer))
+        oack = next((oack for oack in self._oacks if self._credit.spend(len(oack))), None)
+        if oack is not None:
+            self._out.append(Datagram(oack, self.peer))
             self._offers += 1
             self._offered_at = now
         expires_at = self._asked_at + UNPROVEN_S
