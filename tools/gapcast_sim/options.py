@@ -20,7 +20,7 @@ MAX_RX_QUEUE = 64  # what ESP-IDF can be built with
 HOST_RX_QUEUE = 0  # as many as this PC takes (boards/SIM/sim_socket.py)
 RX_QUEUE_HELP = "Datagrams a board's socket queues, 1 to 64.  [default: 6 with --flash-timing, else the PC's]"
 # The smallest heap with which boards take a signed 1.5 MiB image at 10 % loss, by trial in steps of 8 KiB
-# with MicroPython 1.25 for i386: 168k. Lost blocks are mended by repair symbols from 208k on. The
+# with MicroPython 1.25 for i386: 168k or so. Lost blocks are mended by repair symbols from 192k on. The
 # client's code and the simulated hardware are in that heap too (on a board code is frozen into flash), so it
 # says nothing about what an ESP32 needs.
 MIN_HEAP_BYTES = 176 * 1024

@@ -135,7 +135,6 @@ class _Boot:
     def _update(self, raw, header, content, names):
         try:
             signed, slot = self._judge(raw, header, content)
-            raw = None
             port.drop(*_JUDGING)  # with what it has loaded, for nobody holds `judge` here
             trial.keep_running()  # before anything is erased: the other slot may be its fallback
             self._fetch(names, header, slot, content, signed, raw)

@@ -143,10 +143,7 @@ class Mender:
     @property
     def mendable(self):
         """Whether symbols can still help."""
-        for missing in self._missing:
-            if 0 < missing <= self.pool.capacity:
-                return True
-        return False
+        return any(0 < missing <= self.pool.capacity for missing in self._missing)
 
     # -- reports --------------------------------------------------------------------------
 

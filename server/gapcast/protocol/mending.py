@@ -211,20 +211,21 @@ class Mending:
         left += [address for address in self._boards if self.has_nothing_to_mend(address)]
         if len(left) < len(self._boards) and not self.wants_data():
             self._at = self._neediest()
-            self._budget = 1
+            self._budget = min(1, MAX_SYMBOLS - self._sent[self._at])
         self._sent_at = now
         self._probe_s = min(self._probe_s * 2, PROBE_MAX_S)
         return left
 
     def _neediest(self) -> int:
         """A generation that some board lacks, or did not tell of."""
-        for generation in range(self.plan.count):
+        last: int = self.plan.count - 1
+        for generation in range(last):
             if self._sent[generation] == MAX_SYMBOLS:
                 continue
             for board in self._boards.values():
                 if generation >= len(board.known) or board.known[generation]:
                     return generation
-        return self.plan.count - 1
+        return last
 
 
 def plan_for(content: Content, blksize: int) -> Plan | None:
