@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from gapcast.protocol.groups import GroupPool, _is_flooded
+from gapcast.protocol.groups import GroupPool, _is_flooded, repair_group
 
 NET = ipaddress.ip_network("239.192.0.0/14")
 
@@ -44,3 +44,12 @@ def test_macs_of_224_0_0_are_known() -> None:
     """224.0.0.1 and 239.128.0.1 share 01:00:5e:00:00:01, which switches flood."""
     assert _is_flooded(int(ipaddress.ip_address("239.128.0.1")))
     assert not _is_flooded(int(ipaddress.ip_address("239.192.0.1")))
+
+
+def test_each_group_has_a_twin_that_is_no_other_session_s() -> None:
+    pool = GroupPool(start=(1 << 17) - 3, limit=1000)
+    groups = [group for _ in range(1000) if (group := pool.acquire(0.0))]
+    twins = [repair_group(group) for group in groups]
+    assert len({*groups, *twins}) == 2000
+    assert all(ipaddress.ip_address(twin[0]) in NET for twin in twins)
+    assert [twin[1] for twin in twins] == [group[1] for group in groups]

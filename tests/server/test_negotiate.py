@@ -125,3 +125,28 @@ def test_windowsize_with_multicast_is_for_gap_aware_clients_only() -> None:
 
 def test_a_gap_aware_client_without_windowsize_gets_eight() -> None:
     assert plan_join(read_request(rrq(("multicast", ""), ("ranges", ""))), 5000).windowsize == 8
+
+
+def test_lacks_is_asked_for_with_multicast_and_ranges() -> None:
+    aware = [("blksize", "1024"), ("multicast", ""), ("ranges", "")]
+    plan = plan_join(read_request(wire.pack_request(wire.OP_RRQ, "f", [*aware, ("lacks", "")])), 5000)
+    group = ("239.192.0.1", 20001)
+    assert b"lacks\x00239.194.0.1,64\x00" in plan.oack(group, True, "", "239.194.0.1,64")
+    assert b"lacks" not in plan.oack(group, True, "")
+    plain = plan_join(read_request(wire.pack_request(wire.OP_RRQ, "f", aware)), 5000)
+    assert b"lacks" not in plain.oack(group, True, "", "239.194.0.1,64"), "it was not asked for"
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("multicast", ""), ("ranges", ""), ("lacks", "1")],
+        [("multicast", ""), ("lacks", "")],
+        [("ranges", "1-2"), ("lacks", "")],
+        [("lacks", "")],
+    ],
+)
+def test_lacks_anywhere_else_is_refused(pairs: list[tuple[str, str]]) -> None:
+    with pytest.raises(PeerError) as caught:
+        read_request(wire.pack_request(wire.OP_RRQ, "f", pairs))
+    assert caught.value.code == 8

@@ -1,4 +1,4 @@
-"""Generations of a file, and the option `lacks`: what a board still needs of each (PROTOCOL.md section 8).
+"""Generations of a file, and the option `lacks`: what a board still needs of each (PROTOCOL.md section 11).
 
 A generation is k blocks in a row (64 as a rule); the last one may be shorter. Repair symbols are
 DATA for the session's repair group, numbered 0x8000 | generation << 7 | (symbol - 128), so files

@@ -1,4 +1,4 @@
-"""What a board does with repair symbols, and when it tells what it lacks (PROTOCOL.md section 8).
+"""What a board does with repair symbols, and when it tells what it lacks (PROTOCOL.md section 11).
 
 Pure: symbols and milliseconds come in; which generation can be solved, and when to report come
 out. The symbols wait in a pool (fec.py) as memory allows; the blocks that are there already are read

@@ -1,4 +1,4 @@
-"""A session's side of erasure repair: who is mended, and who gets a turn (PROTOCOL.md section 8)."""
+"""A session's side of erasure repair: who is mended, and who gets a turn (PROTOCOL.md section 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Erasure repair while the stream runs: which repair symbols go to the group (PROTOCOL.md section 8).
+"""Erasure repair while the stream runs: which repair symbols go to the group (PROTOCOL.md section 11).
 
 A generation is mended right behind its blocks: as many symbols as the boards' loss so far lets expect,
 then what those report who still lack something. By then the stream has gone on, so no report is

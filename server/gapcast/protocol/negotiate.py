@@ -37,7 +37,6 @@ class Request:
     multicast: bool = False
     gap_aware: bool = False
     ranges: str | None = None  # the list of a repair
-    may_be_mended: bool = False
     received_bytes: int = 0  # what it may cost before the client has proven its address: credit.py
 
 
@@ -130,7 +129,6 @@ def read_request(data: bytes) -> Request:
         multicast=multicast is not None,
         gap_aware=multicast is not None and ranges is not None,
         ranges=ranges or None,
-        may_be_mended=lacks is not None,
         received_bytes=len(data),
     )
 

@@ -1,4 +1,4 @@
-"""How to repair what boards miss at the least cost of air (PROTOCOL.md section 8).
+"""How to repair what boards miss at the least cost of air (PROTOCOL.md section 11).
 
 Costs are bytes on the air: what a datagram costs is its payload and HEADERS_BYTES.
 """
