@@ -109,11 +109,12 @@ def test_with_ten_percent_multicast_loss(labs: Labs, root: Path, tmp_path: Path)
     for index in (1, 2, 3, 4):
         lab.drop_multicast(index, 0.10)
     results = updated(*(Board(lab, index, tmp_path, "fw") for index in (1, 2, 3, 4)))
-    assert sum(int(str(result["repaired_blocks"])) for result in results) > 0
     wait_until(
         lambda: len(server.events("session_open")) == len(server.events("session_closed")), "all closed"
     )
     server.stop()
+    repaired = sum(int(str(result["repaired_blocks"])) for result in results)
+    assert repaired or server.events("mended")
 
 
 def test_with_five_percent_loss_of_everything(labs: Labs, root: Path, tmp_path: Path) -> None:

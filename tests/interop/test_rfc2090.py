@@ -95,6 +95,28 @@ def test_atftp_and_boards_in_one_session(labs: Labs, root: Path, tmp_path: Path)
     assert {event["outcome"] for event in server.events("member_done")} == {"complete"}
 
 
+def test_atftp_while_boards_are_mended(labs: Labs, root: Path, tmp_path: Path) -> None:
+    """Repair symbols go to a group of their own, which atftp never joins."""
+    data = image(root, "fw", 1_500_000).read_bytes()
+    lab = labs(7)
+    for index in (4, 5, 6):
+        lab.drop_multicast(index, 0.1)
+    capture = Capture(lab, 1, tmp_path / "atftp.pcap")
+    server = OurServer(lab, root, "--rate", "4M")
+    boards = [Board(lab, index, tmp_path, "fw") for index in (4, 5, 6)]
+    server.wait_for("session_open")
+    check(fetch(lab, 3, "fw.gap", tmp_path, "multicast", "blksize 1024"), data)
+    for board in boards:
+        assert_updated(board.done())
+    server.wait_for("session_closed", reason="finished")
+    server.stop()
+    mended = server.events("mended")
+    assert mended
+    assert mended[0]["symbols"] > 20
+    groups = {frame.target[0] for frame in capture.stop() if frame.to_group and frame.opcode == 3}
+    assert len(groups) == 2, "the bridge floods; what counts is what atftp wrote"
+
+
 def test_without_loss_no_slower_than_atftpd(
     labs: Labs, root: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
