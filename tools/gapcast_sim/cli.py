@@ -16,7 +16,6 @@ from gapcast_sim.board import SimBoard
 from gapcast_sim.options import BoardOptions, board_options, check_moment, check_output, write_output
 from gapcast_sim.process import ends_on_sigterm
 from gapcast_sim.provision import BoardSpec, factory_image, local_address, prepare
-from gapcast_sim.runtime import find_runtime
 
 DEFAULT_PORT = 69
 
@@ -104,7 +103,7 @@ def board(ctx: click.Context, /, **typed: Any) -> None:
     if options.json_file:
         check_output("--json", options.json_file)
     with ends_on_sigterm():
-        runtime = find_runtime(lambda text: click.echo(text, err=True))
+        runtime = options.runtime(lambda text: click.echo(text, err=True))
         prepare(spec, factory_image())
         sim_board = SimBoard(spec, runtime, lambda _board, _event: None)
         asyncio.run(sim_board.run())
