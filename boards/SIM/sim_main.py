@@ -1,8 +1,8 @@
 """Power-on of a simulated board: boot loader, pre-boot client, application.
 
-Started as `micropython sim_main.mpy FOLDER` with the firmware and this folder on sys.path. The
-exit code says what the launcher, which plays the power supply, has to do: 3 is a reset, 4 a power
-cut, 5 the watchdog's reset; after each of them it starts the board again.
+Started by sim_rom.py, or as `micropython -m sim_main FOLDER` with the firmware and this folder on
+sys.path. The exit code says what the launcher, which plays the power supply, has to do: 3 is a
+reset, 4 a power cut, 5 the watchdog's reset; after each of them it starts the board again.
 """
 
 import sys

@@ -58,6 +58,7 @@ class Impostor:
         self.own = (bench.lab.address(ATTACKER), 4444)
         self.chance = random.Random(9)
         self.master = ""  # the host that asked for the stream first
+        self.hit: set[str] = set()  # hosts, for those who strike but once
         self._everybody = everybody
         self._reply = reply
         self._forger = Forger(bench.lab, ATTACKER)

@@ -50,8 +50,10 @@ def from_elsewhere(spy: Impostor, heard: Heard) -> Iterator[tuple[Address, Addre
 
 
 def empty_from_elsewhere(spy: Impostor, heard: Heard) -> Iterator[tuple[Address, Address, bytes]]:
-    """On an ESP32 a socket that got an empty datagram hears nothing any more."""
-    yield spy.own, heard.source, b""
+    """A single one: on an ESP32 a socket that got an empty datagram hears nothing any more."""
+    if heard.source[0] not in spy.hit:
+        spy.hit.add(heard.source[0])
+        yield spy.own, heard.source, b""
 
 
 def from_guessed_ports(spy: Impostor, heard: Heard) -> Iterator[tuple[Address, Address, bytes]]:
@@ -113,7 +115,7 @@ def test_nonsense_from_elsewhere_disturbs_nobody(reply: Reply, bench: Bench) -> 
     fleet.assert_runs(bench.container)
     slowest_s = max(board.result.elapsed_s or 0 for board in fleet.boards)
     print(f"{reply.__name__}: {forged} forged, all updated in {slowest_s:.1f} s")
-    assert forged > 3 * VICTIMS
+    assert forged >= VICTIMS
 
 
 @pytest.mark.parametrize(

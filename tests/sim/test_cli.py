@@ -121,9 +121,11 @@ def test_an_id_that_no_report_could_carry(
     assert "--id" in error_of(capsys, *BOARD, "--id", board_id)
 
 
-@pytest.mark.parametrize("key", ["", "00", "zz" * 32, "AA" * 32, "aa" * 33])
+@pytest.mark.parametrize("key", ["", "00", "zz" * 32, "aa" * 33])
 def test_a_report_key_that_is_none(here: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
-    assert "report key" in error_of(capsys, *BOARD, "--report-key", key)
+    assert "cannot be read" in error_of(capsys, *BOARD, "--report-key-file", "key")
+    (here / "key").write_text(key)
+    assert "no report key" in error_of(capsys, *BOARD, "--report-key-file", "key")
     assert not (here / "fl").exists()
 
 

@@ -29,6 +29,8 @@ class Bench:
         self.root = folder / "root"
         self.root.mkdir()
         self.key = make_key(folder / "key.pem")
+        self.report_key = folder / "bench-1.key"
+        self.report_key.write_text(KEY)
         self.state = folder / "fleet.db"
         with Fleet(self.state) as fleet:
             fleet.add("bench-1", bytes.fromhex(KEY))
@@ -44,7 +46,8 @@ class Bench:
         with serving(self.root, "--state", str(self.state)) as port:
             done = gapcast(
                 "board", "--server", f"127.0.0.1:{port}", "--image", "lab", "--flash", self.folder / "fl",
-                "--id", "bench-1", "--report-key", KEY, "--trust", public_path(self.folder / "key.pem"),
+                "--id", "bench-1", "--report-key-file", self.report_key,
+                "--trust", public_path(self.folder / "key.pem"),
                 "--health-ms", HEALTH_MS, "--limit", 40, "--json", self.folder / "r.json", *options,
             )  # fmt: skip
         self.result = read_json(self.folder / "r.json")

@@ -10,8 +10,9 @@ import pytest
 from test_cli import error_of
 
 from gapcast.errors import OperatorError
-from gapcast_sim.options import DAY_S, MIN_HEAP_BYTES, check_moment, write_output
+from gapcast_sim.options import DAY_S, check_moment, write_output
 from gapcast_sim.provision import local_address
+from gapcast_sim.runtime import CODE_IN_HEAP, CODE_IN_ROM
 
 BOARD = ("board", "--server", "127.0.0.1:6969", "--image", "x", "--flash", "fl")
 SIM = ("sim", "--cpython", "--boards", "1")
@@ -41,7 +42,8 @@ def test_a_limit_that_is_none(here: Path, capsys: pytest.CaptureFixture[str], li
 
 
 def test_a_heap_that_was_too_small_when_tried(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "176k" in error_of(capsys, *SIM, "--heap", MIN_HEAP_BYTES - 1)
+    assert "takes 96k" in error_of(capsys, *SIM, "--heap", CODE_IN_ROM.least - 1)
+    assert "takes 152k" in error_of(capsys, *SIM, "--unfrozen", "--heap", CODE_IN_HEAP.least - 1)
 
 
 @pytest.mark.parametrize("option", ["--json", "--picture"])

@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from gapcast.errors import OperatorError
-from gapcast_core.report import KEY_BYTES, is_board_id
+from gapcast.fleet.cli import read_key
+from gapcast_core.report import is_board_id
 from gapcast_sim.board import SimBoard
 from gapcast_sim.options import BoardOptions, board_options, check_moment, check_output, write_output
 from gapcast_sim.process import ends_on_sigterm
 from gapcast_sim.provision import BoardSpec, factory_image, local_address, prepare
-from gapcast_sim.runtime import find_runtime
 
 DEFAULT_PORT = 69
 
@@ -32,17 +32,13 @@ class Options(BoardOptions):
     iface: str | None
     at_s: float
     raw: bool
-    report_key: str | None
+    report_key_file: Path | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not is_board_id(self.board_id):
             hint = "--id takes 1 to 32 of the characters 0-9, a-z and -"
             raise OperatorError(f"{self.board_id!r} is no board id", hint)
-        if self.report_key is not None and not _is_key(self.report_key):
-            raise OperatorError(
-                "that is no report key", f"{2 * KEY_BYTES} hex digits: see `gapcast fleet add`"
-            )
 
     def spec(self) -> BoardSpec:
         """The board that was asked for. Raises OperatorError."""
@@ -64,14 +60,10 @@ class Options(BoardOptions):
             limit_s=self.limit_s,
             keys=self.trusted_keys(),
             allow_unsigned=not self.trust,
-            report_key=self.report_key,
+            report_key=read_key(self.report_key_file).hex() if self.report_key_file else None,
             health_ms=self.health_ms,
             power_cuts=self.power_cuts,
         )
-
-
-def _is_key(text: str) -> bool:
-    return len(text) == 2 * KEY_BYTES and all(digit in "0123456789abcdef" for digit in text)
 
 
 def _split_server(text: str) -> tuple[str, int]:
@@ -90,7 +82,11 @@ def _split_server(text: str) -> tuple[str, int]:
     "--iface", metavar="ADDR", help="The board's own address.  [default: the one that leads to the server]"
 )
 @click.option("--at", "at_s", default=0.0, metavar="EPOCH_S", help="Hold the first request until then.")
-@click.option("--report-key", metavar="HEX", help="Key of its reports; without one it sends none.")
+@click.option(
+    "--report-key-file",
+    type=click.Path(path_type=Path),
+    help="File with the key of its reports (`gapcast fleet add --key-out`); without one it sends none.",
+)
 @click.option("--raw", is_flag=True, help="Keep any plain file as raw.bin; no image checks.")
 @board_options(loss=0.0)
 @click.pass_context
@@ -104,7 +100,7 @@ def board(ctx: click.Context, /, **typed: Any) -> None:
     if options.json_file:
         check_output("--json", options.json_file)
     with ends_on_sigterm():
-        runtime = find_runtime(lambda text: click.echo(text, err=True))
+        runtime = options.runtime(lambda text: click.echo(text, err=True))
         prepare(spec, factory_image())
         sim_board = SimBoard(spec, runtime, lambda _board, _event: None)
         asyncio.run(sim_board.run())

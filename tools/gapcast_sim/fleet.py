@@ -39,7 +39,7 @@ class FleetSpec:
     loss: float
     seed: int
     rate: str
-    heap_bytes: int
+    heap_bytes: int | None
     rx_queue: int = 6
     flash_timing: bool = False
     limit_s: float = 300.0

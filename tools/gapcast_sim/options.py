@@ -14,16 +14,17 @@ import click
 from gapcast.errors import OperatorError
 from gapcast.image.files import parse_size
 from gapcast.image.keys import board_key_text, load_public
+from gapcast_sim.runtime import CODE_IN_HEAP, CODE_IN_ROM, Runtime, find_runtime
 
 STOCK_RX_QUEUE = 6  # ESP-IDF's CONFIG_LWIP_UDP_RECVMBOX_SIZE
 MAX_RX_QUEUE = 64  # what ESP-IDF can be built with
 HOST_RX_QUEUE = 0  # as many as this PC takes (boards/SIM/sim_socket.py)
 RX_QUEUE_HELP = "Datagrams a board's socket queues, 1 to 64.  [default: 6 with --flash-timing, else the PC's]"
-# The smallest heap with which boards take a signed 1.5 MiB image at 10 % loss, by trial in steps of 8 KiB
-# with MicroPython 1.25 for i386: 168k or so. Lost blocks are mended by repair symbols from 192k on. The
-# client's code and the simulated hardware are in that heap too (on a board code is frozen into flash), so it
-# says nothing about what an ESP32 needs.
-MIN_HEAP_BYTES = 176 * 1024
+HEAP_HELP = (
+    f"MicroPython's heap on a board.  [default: {CODE_IN_ROM.default // 1024}k, "
+    f"or {CODE_IN_HEAP.default // 1024}k with --unfrozen; twice as much in a 64-bit MicroPython]"
+)
+UNFROZEN_HELP = "The client's code is loaded into the heap, as from a file system, and not frozen into flash."
 DAY_S = 86400
 MAX_POWER_CUTS = 100
 TRUST_HELP = (
@@ -68,7 +69,8 @@ def board_options(loss: float) -> Callable[[Command], Command]:
         click.option(
             "--seed", default=1, show_default=True, help="Seed of that loss (and of a sample image)."
         ),
-        click.option("--heap", default="224k", show_default=True, help="MicroPython's heap on a board."),
+        click.option("--heap", help=HEAP_HELP),
+        click.option("--unfrozen", is_flag=True, help=UNFROZEN_HELP),
         click.option("--rx-queue", type=int, help=RX_QUEUE_HELP),
         click.option("--flash-timing", is_flag=True, help="Flash as slow as a W25Q's datasheet says."),
         click.option(
@@ -96,7 +98,8 @@ class BoardOptions:
 
     loss: float
     seed: int
-    heap: str
+    heap: str | None
+    unfrozen: bool
     rx_queue: int | None
     flash_timing: bool
     limit_s: float
@@ -115,14 +118,23 @@ class BoardOptions:
         if not 0 < self.limit_s <= DAY_S:
             hint = f"--limit takes seconds, up to {DAY_S}"
             raise OperatorError(f"a limit of {self.limit_s:g} s is not possible", hint)
-        if self.heap_bytes < MIN_HEAP_BYTES:
-            hint = f"--heap takes {MIN_HEAP_BYTES // 1024}k or more"
-            raise OperatorError(f"a heap of {self.heap} is too small", hint)
+        self._check_heap((CODE_IN_HEAP if self.unfrozen else CODE_IN_ROM).least)
 
     @property
-    def heap_bytes(self) -> int:
-        """From "224k"."""
-        return parse_size(self.heap)
+    def heap_bytes(self) -> int | None:
+        """From "112k"; None is the runtime's default."""
+        return None if self.heap is None else parse_size(self.heap)
+
+    def _check_heap(self, least: int, where: str = "") -> None:
+        if self.heap_bytes is not None and self.heap_bytes < least:
+            hint = f"--heap takes {least // 1024}k or more"
+            raise OperatorError(f"a heap of {self.heap} is too small{where}", hint)
+
+    def runtime(self, say: Callable[[str], None], *, micropython: bool = True) -> Runtime:
+        """What the boards run in. Raises OperatorError when --heap is too small for it."""
+        runtime = find_runtime(say, micropython=micropython, unfrozen=self.unfrozen)
+        self._check_heap(runtime.heaps.least, f" for {runtime.name}")
+        return runtime
 
     def trusted_keys(self) -> tuple[str, ...]:
         """The keys of --trust as boards have them. Raises OperatorError."""

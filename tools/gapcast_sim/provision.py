@@ -36,7 +36,7 @@ class BoardSpec:
     seed: int = 1
     rx_queue: int = 6
     flash_timing: bool = False
-    heap_bytes: int = 224 * 1024
+    heap_bytes: int | None = None  # None: the default of what it runs in
     at_s: float = 0.0
     go_file: Path | None = None  # see boards/SIM/sim_world.py
     raw: bool = False

@@ -20,7 +20,6 @@ from gapcast_sim.image import place_image, place_sample
 from gapcast_sim.options import BoardOptions, board_options, check_output, write_output
 from gapcast_sim.picture import write_picture
 from gapcast_sim.process import ends_on_sigterm
-from gapcast_sim.runtime import find_runtime
 from gapcast_sim.workdir import work_folder
 
 TICK_S = 0.1
@@ -108,7 +107,7 @@ def sim(ctx: click.Context, /, image: Path | None, **typed: Any) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=PLAIN_WIDTH)
     with ends_on_sigterm():
-        runtime = find_runtime(console.print, micropython=not options.cpython)
+        runtime = options.runtime(console.print, micropython=not options.cpython)
         with work_folder() as work:
             fleet = Fleet(options.spec(image, work), runtime)
             _run(fleet, console)

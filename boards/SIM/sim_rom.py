@@ -1,0 +1,37 @@
+"""Power-on with the firmware in ROM, as on a board: its bytecode stays where it is, outside the heap.
+
+Started as `micropython -m sim_rom IMAGE FOLDER`, with this file alone taken from a folder. IMAGE is a ROMFS
+of the compiled firmware: from memory that is mapped, imports run in place. Without FOLDER it is only
+tried whether this MicroPython can do that.
+"""
+
+import os
+import sys
+
+import ffi
+import uctypes
+import vfs
+
+ROM = "/gapcast-rom"
+PROT_READ = 1
+MAP_PRIVATE = 2
+MAP_FAILED = -1
+
+
+def mount(path):
+    """The ROM instead of everything else: what is not in it is missing, and not loaded from a file unseen."""
+    size = os.stat(path)[6]
+    mmap = ffi.open(None).func("p", "mmap", "pLiiil")
+    with open(path, "rb") as file:
+        address = mmap(None, size, PROT_READ, MAP_PRIVATE, file.fileno(), 0)
+    if address == MAP_FAILED:
+        raise OSError("the ROM image cannot be mapped")
+    vfs.mount(vfs.VfsRom(uctypes.bytearray_at(address, size)), ROM)
+    sys.path[:] = (ROM, ".frozen")
+
+
+mount(sys.argv[1])
+import sim_main  # noqa: E402 - from the ROM
+
+if len(sys.argv) > 2:
+    sim_main.main(sys.argv[2])
