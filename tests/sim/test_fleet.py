@@ -49,14 +49,13 @@ def test_a_bench_with_loss_is_updated_for_a_fraction_of_unicast(runtime: Runtime
     air = summary["air_bytes"]
     assert air["multicast"] >= image
     assert sum(air.values()) < summary["unicast_cost_bytes"] / 2
-    assert summary["repair_requests"] > 0
+    assert sum(air.values()) > 1.08 * image, "repair symbols, ranges, or both: what was lost was sent again"
     roles = [row["role"] for row in summary["results"]]
     assert roles.count("master") >= 1
     assert set(roles) <= {"master", "listener"}
     for row in summary["results"]:
-        assert row["lost_blocks"] > 0
         assert row["gaps"] <= row["lost_blocks"]
-        assert 0 < row["largest_gap_blocks"] <= row["lost_blocks"]
+        assert 0 <= row["largest_gap_blocks"] <= row["lost_blocks"]
         assert row["repaired_bytes"] == row["repaired_blocks"] * 1024
         assert 0 < row["elapsed_s"] <= summary["elapsed_s"] + 0.5
         assert 0 < row["heap_peak_bytes"] <= runtime.heaps.default
@@ -71,6 +70,14 @@ def test_without_loss_nothing_is_repaired(runtime: Runtime, tmp_path: Path) -> N
     assert summary["air_bytes"]["unicast"] < summary["image_bytes"] / 10
     assert summary["air_bytes"]["multicast"] < summary["image_bytes"] * 1.1
     assert all(row["lost_blocks"] == row["gaps"] == row["repaired_blocks"] == 0 for row in summary["results"])
+
+
+def test_boards_with_memory_for_it_are_mended_while_they_listen(runtime: Runtime, tmp_path: Path) -> None:
+    """By repair symbols, so that next to nothing is left to fetch one by one."""
+    summary = simulate(tmp_path, "--boards", 4, "--loss", 0.1, "--heap", 2 * runtime.heaps.default)
+    blocks = summary["image_bytes"] // 1024
+    assert sum(row["repaired_blocks"] for row in summary["results"]) < 0.1 * blocks
+    assert sum(summary["air_bytes"].values()) < 1.5 * summary["image_bytes"]
 
 
 def test_boards_under_cpython(tmp_path: Path) -> None:

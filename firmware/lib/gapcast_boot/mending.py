@@ -10,7 +10,7 @@ from . import port
 from .session import CONTROL_EVERY_MS, Session
 
 POOL_SYMBOLS = (20, 16, 12, 8)  # what is tried
-SPARE_BYTES = 24 * 1024  # of the heap, for all else: verifying, reporting, the collector's garbage
+SPARE_BYTES = 8 * 1024  # of the heap, for the session itself; all of the pool is free again after it
 _SYMBOL_BYTES = 1200  # of the heap for one, with all around it, and blocks of 1 KiB
 _REPORT_BYTES = wire.MAX_REQUEST_BYTES
 
@@ -58,6 +58,12 @@ class MendedSession(Session):
         self._report_at = len(head) - 1
         self._report_view = memoryview(self._report)
         self._tell(0)  # "I am here, and can be mended"
+
+    def run(self):
+        try:
+            super().run()
+        finally:
+            self.mender = self._pool = None  # verifying needs the memory
 
     def _groups(self):
         offer = self._answer.offer

@@ -16,8 +16,8 @@ from .session import Session
 # Loaded when a server offers repair symbols.
 MENDING = ("gapcast_boot.mending", "gapcast_core.mender")
 MENDING += ("gapcast_core.fec", "gapcast_core.fec_viper", "gapcast_core.gf")
-# Of the heap: these modules (20 KB on i386), the smallest pool, and what the rest of the update may need.
-MENDING_BYTES = 64 * 1024
+MENDING_BYTES = 40 * 1024  # of the heap, without which it is not tried
+IMPORT_BYTES = 30 * 1024  # for these modules, 14 KB of which stay (20 KB when they are not frozen)
 PIECES = 6  # of a pool of 20 symbols (fec.py): five quads, and what fills one
 PIECE_BYTES = 4300
 REJOIN_SHARE = 4  # more than a quarter missing: join a stream again rather than repair
@@ -204,9 +204,11 @@ class Transfer:
 
     def _open_session(self, answer):
         """A session with repair symbols, or without when the server has none or memory is short."""
-        if answer.offer.repair_group is not None and port.heap_free() >= MENDING_BYTES:
+        free = port.heap_free() if answer.offer.repair_group is not None else 0
+        if free >= MENDING_BYTES:
             try:
-                aside = port.set_aside(PIECES, PIECE_BYTES)  # the modules must not split what is left
+                pieces = min((free - IMPORT_BYTES) // PIECE_BYTES, PIECES)
+                aside = port.set_aside(pieces, PIECE_BYTES)  # the modules must not split what is left
                 from .mending import open_mended
 
                 del aside
