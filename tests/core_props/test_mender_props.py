@@ -1,0 +1,111 @@
+"""Any repair DATA in any order: nothing raises, and what true symbols solve is right."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gapcast.protocol.erasure import repair_symbols
+from gapcast_core import generations, mender
+from gapcast_core.errors import PeerError
+from gapcast_core.fec import Pool
+from gapcast_core.gaps import GapList
+
+K = 8
+BLKSIZE = 8
+TOTAL = 29  # four generations, the last one short
+DATA = bytes(range(TOTAL * BLKSIZE))
+PLAN = generations.Plan(TOTAL, K)
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("block"), st.integers(1, TOTAL), st.none()),
+        st.tuples(st.just("symbol"), st.integers(0, PLAN.count - 1), st.integers(128, 140)),
+        st.tuples(st.just("report"), st.integers(1, TOTAL + 1), st.booleans()),
+        st.tuples(st.just("forged"), st.integers(0, 0xFFFF), st.binary(max_size=12)),
+    ),
+    max_size=120,
+)
+
+
+def block_of(number: int) -> bytes:
+    return DATA[(number - 1) * BLKSIZE : number * BLKSIZE]
+
+
+def solve(one: mender.Mender, generation: int) -> dict[int, bytes]:
+    """As the shell does."""
+    found: dict[int, bytes] = {}
+    while generation >= 0:
+        missing = one.begin(generation)
+        if not missing:
+            break
+        first = PLAN.first(generation)
+        while (known := one.pool.next_known()) >= 0:
+            one.pool.feed(known, block_of(first + known))
+        one.pool.solve()
+        for i, symbol in enumerate(missing):
+            found[first + symbol] = bytes(one.pool.block(i))
+            one.gaps.add(first + symbol)
+            one.stored(first + symbol, 0)
+        generation = one.done()
+    return found
+
+
+def play(script: list[tuple[str, int, object]], capacity: int, forged: bool) -> None:
+    one = mender.Mender(GapList(TOTAL, 4), PLAN, Pool(BLKSIZE, capacity), 0)
+    position = 1
+    solved: dict[int, bytes] = {}
+    for now, (kind, number, detail) in enumerate(script):
+        generation = mender.NONE
+        if kind == "block" and one.gaps.is_missing(number):
+            one.gaps.add(number)
+            position = max(position, number + 1)
+            generation = one.stored(number, now)
+        elif kind == "symbol":
+            assert isinstance(detail, int)
+            start, size = number * K * BLKSIZE, PLAN.size(number)
+            view = repair_symbols(DATA[start : start + size * BLKSIZE], size, BLKSIZE, [detail])[0]
+            generation = one.accept(generations.number(number, detail), view, position, now)
+        elif kind == "forged" and forged:
+            assert isinstance(detail, bytes)
+            generation = one.accept(number, detail, position, now)
+        elif kind == "report":
+            count = one.report(position, bool(detail), now * 20)
+            assert -1 <= count <= PLAN.count
+            assert all(need <= capacity for need in one.needs)
+        solved |= solve(one, generation)
+        for which in range(PLAN.count):
+            blocks = range(PLAN.first(which), PLAN.end(which) + 1)
+            assert one._missing[which] == sum(one.gaps.is_missing(block) for block in blocks)
+    if not forged:
+        assert all(solved[number] == block_of(number) for number in solved)
+
+
+@settings(max_examples=200, deadline=None)
+@given(script=steps, capacity=st.integers(1, 10))
+def test_what_is_solved_is_right(script: list[tuple[str, int, object]], capacity: int) -> None:
+    play(script, capacity, forged=False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(script=steps, capacity=st.integers(1, 10))
+def test_forged_symbols_raise_nothing(script: list[tuple[str, int, object]], capacity: int) -> None:
+    play(script, capacity, forged=True)
+
+
+@given(needs=st.lists(st.integers(0, 128), max_size=256), limit=st.integers(0, 512))
+def test_a_report_is_read_as_it_was_written(needs: list[int], limit: int) -> None:
+    buf = bytearray(512)
+    end = generations.write_lacks(buf, 0, limit, bytes(needs), len(needs))
+    assert end <= limit
+    told = generations.parse_lacks(buf[:end].decode(), 256)
+    assert told == needs[: len(told)]
+
+
+@given(text=st.one_of(st.text(max_size=60), st.text(st.sampled_from("0123456789,*-"), max_size=60)))
+def test_any_lacks_is_read_or_refused(text: str) -> None:
+    for parse in (generations.parse_offer, lambda value: generations.parse_lacks(value, 256)):
+        try:
+            parse(text)
+        except PeerError as error:
+            assert error.reason == "bad_lacks"
