@@ -2,92 +2,16 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
-from gapcast.protocol.mending import MAX_SYMBOLS, Mending, plan_for
-from gapcast.protocol.types import HEADERS_BYTES
-from gapcast_core import generations, wire
+from gapcast.protocol.mending import plan_for
 
-from .clients import Board, Client, Stock
-from .mended_board import NAME, MendedBoard
-from .virtual import GROUP, MAIN, Bytes, Link, Net, VirtualServer
+from .clients import Board, Stock
+from .mended_bench import RATE, Bench, outcomes, radio
+from .mended_board import MendedBoard
+from .virtual import Bytes, Link
 
-REPAIR = ("239.194.7.7", GROUP[1])
 BLOCKS = 2057
-RATE = 6e6
-
-
-def content(blocks: int) -> bytes:
-    return random.Random(blocks).randbytes(blocks * 1024)
-
-
-def radio(loss: float, seed: object, delay: tuple[float, float] = (0.0005, 0.0015)) -> Link:
-    """Loses DATA to groups; what is unicast is repeated by Wi-Fi, and repairs come from other ports."""
-    rng = random.Random(f"{seed}")
-    return Link(delay=delay, drop=lambda data: data[1] == wire.OP_DATA and rng.random() < loss)
-
-
-class Bench:
-    """A server and its clients."""
-
-    def __init__(self, blocks: int, seed: int = 1, rate: float = RATE) -> None:
-        self.net = Net(seed)
-        self.seed = seed
-        self.data = content(blocks)
-        self.server = VirtualServer(self.net, self.data, rate)
-        self.clients: list[Client] = []
-        self.finished = 0.0
-
-    def boards(
-        self, count: int, loss: float, capacity: int = 20, decode: bool = False, **link: tuple[float, float]
-    ) -> list[MendedBoard]:
-        truth = None if decode else self.data
-        first = len(self.clients) + 1
-        made = [
-            MendedBoard(
-                self.net, number, len(self.data), radio(loss, (self.seed, number), **link), capacity, truth
-            )
-            for number in range(first, first + count)
-        ]
-        self.clients += made
-        return made
-
-    def play(self, seconds: float = 60.0) -> None:
-        for index, client in enumerate(self.clients):
-            self.net.at(self.net.now + index * 0.001, client.start)
-        start = self.net.now
-        self.net.run(seconds, until=lambda: all(client.done or client.dead for client in self.clients))
-        self.finished = self.net.now - start
-        for client in self.clients:
-            assert client.dead or client.bytes() == self.data, client.address
-
-    def over(self) -> None:
-        assert self.server.session is not None
-        machine = self.server.session.machine
-        self.net.run(60, until=lambda: machine.closed)
-        assert machine.closed
-        assert machine.deadline() is None
-
-    def sent_bytes(self, to: tuple[str, int] | None = None) -> int:
-        return sum(
-            len(data) + HEADERS_BYTES
-            for _when, source, target, data in self.net.sent
-            if source[0] == MAIN[0] and (to is None or target == to)
-        )
-
-    @property
-    def air(self) -> float:
-        return self.sent_bytes() / len(self.data)
-
-    @property
-    def symbols(self) -> int:
-        return sum(target == REPAIR for _when, _source, target, _data in self.net.sent)
-
-
-def outcomes(bench: Bench) -> set[str]:
-    return {event.outcome for event in bench.server.events("member_done")}
 
 
 # ---- what it is for ----
@@ -272,104 +196,3 @@ def test_a_slow_uplink() -> None:
     bench.over()
     assert bench.air < 1.5
     assert not any(board.repairs for board in boards)
-
-
-# ---- what a peer may cause ----
-
-
-def report(text: str) -> bytes:
-    packed: bytes = wire.pack_request(wire.OP_RRQ, NAME, [(generations.LACKS, text)])
-    return packed
-
-
-def test_a_board_that_always_wants_more_gets_each_symbol_once() -> None:
-    plan = plan_for(Bytes(content(128)), 1024)
-    assert plan is not None
-    mending = Mending(plan, Bytes(content(128)), 1024, 0.0)
-    liars = [(f"10.0.0.{number}", 5000) for number in range(1, 5)]
-    mending.report(liars[0], [], 0.0, 0.01)
-    mending.stream_at(64, False)
-    now = 0.0
-    sent: list[int] = []
-    for _ in range(4000):
-        now += 0.001
-        for liar in liars:
-            mending.report(liar, [128, 128], now, 0.01)
-        mending.stream_at(128, True)
-        mending.on_time(now)
-        if mending.wants_data():
-            sent.append(mending.next_data(now)[0])
-    assert len(sent) == len(set(sent)) == 2 * MAX_SYMBOLS
-    assert not mending.wants_data()
-    assert mending.on_time(now + 1) == liars, "they get their turns"
-
-
-def test_a_silent_board_costs_a_few_symbols() -> None:
-    bench = Bench(200)
-    boards = bench.boards(4, 0.1)
-    bench.net.at(bench.net.now + 0.35, boards[1].die)
-    bench.play()
-    before = bench.symbols
-    bench.over()
-    assert bench.symbols - before < 12
-
-
-@pytest.mark.parametrize("text", ["x", "1,", "129", "0*500", "1*999,2", "5,5,5,5,5,5", "\u00e9"])
-def test_a_malformed_report_changes_nothing(text: str) -> None:
-    bench = Bench(200)
-    boards = bench.boards(4, 0.1)
-
-    def say() -> None:
-        assert boards[1].server is not None
-        boards[1]._transmit(report(text), boards[1].server)
-
-    for tenths in range(1, 8):
-        bench.net.at(bench.net.now + tenths / 10, say)
-    bench.play()
-    bench.over()
-    assert outcomes(bench) == {"complete"}
-
-
-def test_reports_of_strangers_are_not_believed() -> None:
-    bench = Bench(200)
-    boards = bench.boards(4, 0.0)
-    outsider = ("10.9.9.9", 5000)
-    heard: list[bytes] = []
-    bench.net.attach(outsider, lambda data, _source: heard.append(data))
-
-    def say() -> None:
-        assert boards[1].server is not None
-        bench.net.send(report("64,64,64,8"), outsider, boards[1].server)
-
-    for tenths in range(1, 8):
-        bench.net.at(bench.net.now + tenths / 10, say)
-    bench.play()
-    bench.over()
-    assert bench.symbols == 0
-    assert heard == []
-
-
-def test_a_short_request_gets_its_answer_without_lacks() -> None:
-    """It has not paid for more: the board is served as boards were before."""
-    net = Net()
-    data = content(100)
-    server = VirtualServer(net, data)
-    heard: list[bytes] = []
-    net.attach(("10.9.9.9", 5000), lambda answer, _source: heard.append(answer))
-    pairs = [("blksize", "1024"), ("tsize", "0"), ("multicast", ""), ("ranges", ""), ("lacks", "")]
-    net.send(wire.pack_request(wire.OP_RRQ, "f", pairs), ("10.9.9.9", 5000), MAIN)
-    net.run(0.1)
-    options = wire.parse_oack(heard[0])
-    assert wire.option(options, "ranges") == ""
-    assert wire.option(options, "lacks") is None
-    assert server.session is not None
-
-
-def test_lacks_is_offered_within_what_a_request_has_paid_for() -> None:
-    bench = Bench(100)
-    boards = bench.boards(2, 0.0)
-    bench.play()
-    assert boards[0].offer.repair_group == REPAIR[0]
-    first = next(data for _w, _source, to, data in bench.net.sent if to == boards[1].address)
-    asked = next(data for _w, source, _to, data in bench.net.sent if source == boards[1].address)
-    assert len(first) <= 1.5 * len(asked)

@@ -1,0 +1,110 @@
+"""What a peer may cause by what it says it lacks."""
+
+from __future__ import annotations
+
+import pytest
+
+from gapcast.protocol.mending import MAX_SYMBOLS, Mending, plan_for
+from gapcast_core import generations, wire
+
+from .mended_bench import REPAIR, Bench, content, outcomes
+from .mended_board import NAME
+from .virtual import MAIN, Bytes, Net, VirtualServer
+
+
+def report(text: str) -> bytes:
+    packed: bytes = wire.pack_request(wire.OP_RRQ, NAME, [(generations.LACKS, text)])
+    return packed
+
+
+def test_a_board_that_always_wants_more_gets_each_symbol_once() -> None:
+    plan = plan_for(Bytes(content(128)), 1024)
+    assert plan is not None
+    mending = Mending(plan, Bytes(content(128)), 1024, 0.0)
+    liars = [(f"10.0.0.{number}", 5000) for number in range(1, 5)]
+    mending.report(liars[0], [], 0.0, 0.01)
+    mending.stream_at(64, False)
+    now = 0.0
+    sent: list[int] = []
+    for _ in range(4000):
+        now += 0.001
+        for liar in liars:
+            mending.report(liar, [128, 128], now, 0.01)
+        mending.stream_at(128, True)
+        mending.on_time(now)
+        if mending.wants_data():
+            sent.append(mending.next_data(now)[0])
+    assert len(sent) == len(set(sent)) == 2 * MAX_SYMBOLS
+    assert not mending.wants_data()
+    assert mending.on_time(now + 1) == liars, "they get their turns"
+
+
+def test_a_silent_board_costs_a_few_symbols() -> None:
+    bench = Bench(200)
+    boards = bench.boards(4, 0.1)
+    bench.net.at(bench.net.now + 0.35, boards[1].die)
+    bench.play()
+    before = bench.symbols
+    bench.over()
+    assert bench.symbols - before < 12
+
+
+@pytest.mark.parametrize("text", ["x", "1,", "129", "0*500", "1*999,2", "5,5,5,5,5,5", "\u00e9"])
+def test_a_malformed_report_changes_nothing(text: str) -> None:
+    bench = Bench(200)
+    boards = bench.boards(4, 0.1)
+
+    def say() -> None:
+        assert boards[1].server is not None
+        boards[1]._transmit(report(text), boards[1].server)
+
+    for tenths in range(1, 8):
+        bench.net.at(bench.net.now + tenths / 10, say)
+    bench.play()
+    bench.over()
+    assert outcomes(bench) == {"complete"}
+
+
+def test_reports_of_strangers_are_not_believed() -> None:
+    bench = Bench(200)
+    boards = bench.boards(4, 0.0)
+    outsider = ("10.9.9.9", 5000)
+    heard: list[bytes] = []
+    bench.net.attach(outsider, lambda data, _source: heard.append(data))
+
+    def say() -> None:
+        assert boards[1].server is not None
+        bench.net.send(report("64,64,64,8"), outsider, boards[1].server)
+
+    for tenths in range(1, 8):
+        bench.net.at(bench.net.now + tenths / 10, say)
+    bench.play()
+    bench.over()
+    assert bench.symbols == 0
+    assert heard == []
+
+
+def test_a_short_request_gets_its_answer_without_lacks() -> None:
+    """It has not paid for more: the board is served as boards were before."""
+    net = Net()
+    data = content(100)
+    server = VirtualServer(net, data)
+    heard: list[bytes] = []
+    net.attach(("10.9.9.9", 5000), lambda answer, _source: heard.append(answer))
+    pairs = [("blksize", "1024"), ("tsize", "0"), ("multicast", ""), ("ranges", ""), ("lacks", "")]
+    net.send(wire.pack_request(wire.OP_RRQ, "f", pairs), ("10.9.9.9", 5000), MAIN)
+    net.run(0.1)
+    options = wire.parse_oack(heard[0])
+    assert wire.option(options, "ranges") == ""
+    assert wire.option(options, "lacks") is None
+    assert server.session is not None
+
+
+def test_lacks_is_offered_within_what_a_request_has_paid_for() -> None:
+    bench = Bench(100)
+    boards = bench.boards(2, 0.0)
+    bench.play()
+    assert boards[0].offer.repair_group == REPAIR[0]
+    first = next(data for _w, _source, to, data in bench.net.sent if to == boards[1].address)
+    asked = next(data for _w, source, _to, data in bench.net.sent if source == boards[1].address)
+    assert len(first) <= 1.5 * len(asked)
