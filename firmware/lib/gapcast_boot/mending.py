@@ -62,6 +62,8 @@ class MendedSession(Session):
     def run(self):
         try:
             super().run()
+        except MemoryError:  # then without symbols
+            self.rx.end = receiver.SILENCE
         finally:
             self.mender = self._pool = None  # verifying needs the memory
 
