@@ -116,10 +116,8 @@ class Store:
 
     def _open_header(self, relative: str) -> Opened:
         identity, data = self.read_header(relative)
-        try:
-            parse_header(data)
-        except PeerError as error:
-            raise PeerError("not_found", ERR_NOT_FOUND) from error
+        if not _is_whole(identity, data):
+            raise PeerError("not_found", ERR_NOT_FOUND)
         return Opened(identity, BytesContent(data))
 
     def _open_file(self, relative: str) -> Opened:
@@ -206,8 +204,9 @@ class GapIndex:
             known = self._known.get(path)
             if known is not None and known[0] == identity:
                 return known[1]
-            parse_header(data)
         except PeerError:
+            return None
+        if not _is_whole(identity, data):
             return None
         found: str = content_id(data)
         self._known[path] = (identity, found)
@@ -278,6 +277,14 @@ def check_name(name: str) -> str:
     if any(part in ("", ".", "..") for part in relative.split("/")):
         raise PeerError("bad_name", ERR_ACCESS)
     return relative
+
+
+def _is_whole(identity: Identity, header: bytes) -> bool:
+    """Whether this is the header of a container, and the file as long as it says: copying may not be done."""
+    try:
+        return bool(identity[0].size == parse_header(header).container_bytes)
+    except PeerError:
+        return False
 
 
 def _peer_error(error: Exception) -> PeerError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import time
@@ -137,7 +138,7 @@ def test_lost_answers_are_waited_for_again(world: World, first: int, second: int
     assert len(ports) == 1 + (first >= 3) + (second >= 3)
 
 
-@pytest.mark.parametrize("code", [wire.ERR_ACCESS, wire.ERR_DISK_FULL, wire.ERR_UNDEFINED])
+@pytest.mark.parametrize("code", [wire.ERR_ACCESS, wire.ERR_DISK_FULL])
 def test_a_refusal_ends_it_at_once(world: World, code: int) -> None:
     def refuse(receiver: Receiver, _data: bytes, peer: Any) -> None:
         receiver.main.sendto(wire.pack_error(code, "no"), peer)
@@ -150,6 +151,31 @@ def test_a_refusal_ends_it_at_once(world: World, code: int) -> None:
             said, took_ms = send(world, receiver.server, limit_ms=5000)
         assert said is False
         assert took_ms < 1000
+
+
+def test_a_busy_server_is_asked_again_after_a_pause(world: World) -> None:
+    """ERROR 0 says no more than that there was no place: it comes from the main port."""
+    when: list[float] = []
+
+    def busy(receiver: Receiver, _data: bytes, peer: Any) -> None:
+        when.append(time.monotonic())
+        if len(when) < 4:
+            receiver.main.sendto(wire.pack_error(wire.ERR_UNDEFINED, "busy"), peer)
+        else:
+            ack_0(receiver, b"", peer)
+
+    with Receiver(busy, ack_1).running() as receiver:
+        assert send(world, receiver.server, limit_ms=5000)[0] is True
+    assert len({peer for _, peer in receiver.requests}) == 4
+    assert all(later - earlier >= 0.045 for earlier, later in itertools.pairwise(when))
+
+    def always(receiver: Receiver, _data: bytes, peer: Any) -> None:
+        receiver.main.sendto(wire.pack_error(wire.ERR_UNDEFINED, "busy"), peer)
+
+    with Receiver(always, nothing).running() as receiver:
+        said, took_ms = send(world, receiver.server, limit_ms=600)
+    assert said is False
+    assert took_ms < 600 + SLACK_MS
 
 
 def test_an_unknown_tid_starts_it_again(world: World) -> None:

@@ -117,8 +117,27 @@ def test_a_new_key_starts_the_sequence_anew_and_ends_the_old_key(fleet: Fleet) -
         fleet.add("a", bytes(32))
     fleet.add("a", bytes(32), replace=True)
     assert reason_of(fleet, packed(10)) == "wrong_mac"
+    last = fleet.board("a").last
+    assert last is not None
+    assert last.sequence == 9  # the report that it describes
+    assert fleet.boards()[0].last == last
     assert fleet.accept("a", packed(1, key=bytes(32)), "10.0.0.1") is not None
     assert len(fleet.history("a")) == 2
+
+
+def test_the_old_key_is_no_new_one(fleet: Fleet) -> None:
+    """Else the sequence would start anew, and reports recorded before count again."""
+    fleet.accept("a", packed(9), "10.0.0.1")
+    with pytest.raises(OperatorError, match="has this key already"):
+        fleet.add("a", KEY, replace=True)
+    assert reason_of(fleet, packed(1)) == "old_sequence"
+
+
+def test_a_failure_while_the_file_is_made_is_not_hidden(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk rolls back by itself; then there is nothing to roll back any more."""
+    monkeypatch.setattr(schema, "_SCHEMA", "ROLLBACK; CREATE nonsense")
+    with pytest.raises(OperatorError, match="nonsense"):
+        Fleet(path)
 
 
 def test_a_removed_board_is_forgotten(fleet: Fleet) -> None:
@@ -211,6 +230,7 @@ def test_a_lock_is_waited_for_then_named(fleet: Fleet, path: Path, monkeypatch: 
         other.execute("BEGIN IMMEDIATE")
         try:
             assert reason_of(quick, packed(1)) == "state_locked"
+            assert reason_of(quick, packed(1, key=bytes(32))) == "wrong_mac"  # judged without the lock
             with pytest.raises(OperatorError, match="locked"):
                 quick.add("b", KEY)
             assert quick.board("a").last is None  # WAL: readers go on

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gapcast.protocol.credit import ANSWER_RATIO
 from gapcast.protocol.events import Dropped, Refused
 from gapcast.protocol.negotiate import read_report_name, read_request
 from gapcast.protocol.reception import (
@@ -107,6 +108,27 @@ def test_a_disk_that_never_answers() -> None:
     assert said(machine) == [b"\0\5\0\3not taken\0"]
     machine.stored(11.0)  # the late word of the disk
     assert said(machine) == []
+
+
+def test_an_evicted_board_is_told_within_what_its_request_paid_for() -> None:
+    machine = Reception(PEER, "a", 0.0)
+    machine.evict(0.1)
+    said_to_it = said(machine)
+    assert said_to_it == [wire.pack_ack(0), b"\0\5\0\0busy\0"]
+    request = wire.pack_request(wire.OP_WRQ, "report/a", [])
+    assert sum(map(len, said_to_it)) <= ANSWER_RATIO * len(request)
+
+
+def test_a_finished_one_gives_its_place_up_without_a_word() -> None:
+    machine = opened()
+    machine.receive(wire.pack_data(1, b"report"), PEER, 0.1)
+    assert not machine.finished
+    machine.stored(0.2)
+    assert machine.finished
+    machine.take()
+    machine.evict(0.3)
+    assert machine.closed
+    assert machine.take() == []
 
 
 def test_strangers_do_not_disturb() -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def client() -> Iterator[socket.socket]:
 def send(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The board's own client, with the host's sockets."""
     monkeypatch.setattr(reporting.port, "open_udp", lambda local_ip: Quiet(open_udp(local_ip)))
+    monkeypatch.setattr(reporting.port, "sleep_ms", lambda duration_ms: time.sleep(duration_ms / 1000))
 
     def send(server: Running, data: bytes, board_id: str = "board-1", limit_ms: int = LIMIT_MS) -> bool:
         main = ("127.0.0.1", server.port)
@@ -312,6 +314,22 @@ def test_a_flood_of_forged_writes_keeps_no_board_out(server: Running, send: Any)
         assert send(server, packed(1))
     server.stop()
     assert server.wait("stopped")["drops"]["report_evicted"] >= 4 * MAX_RECEPTIONS
+
+
+def test_a_bench_behind_one_address_reports_at_once(root: Path, tmp_path: Path, send: Any) -> None:
+    """More boards than one host has places."""
+    boards = [f"b-{number}" for number in range(3 * MAX_PER_HOST)]
+    path = tmp_path / "bench" / "fleet.db"
+    with Fleet(path) as fleet:
+        for board in boards:
+            fleet.add(board, KEY)
+    server = start(root, path)
+    try:
+        with ThreadPoolExecutor(len(boards)) as pool:
+            sent = list(pool.map(lambda board: send(server, packed(1, board_id=board), board), boards))
+        assert all(sent)
+    finally:
+        server.stop()
 
 
 def test_the_same_request_again_is_one_reception(server: Running) -> None:

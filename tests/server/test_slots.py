@@ -14,6 +14,7 @@ class Guest:
     def __init__(self, source: Address, verified: bool = False) -> None:
         self.source = source
         self.verified = verified
+        self.finished = False
 
 
 class House:
@@ -22,7 +23,7 @@ class House:
         self.slots: Slots[Guest] = Slots(limit, per_host, self._evict)
 
     def _evict(self, guest: Guest) -> None:
-        assert not guest.verified
+        assert guest.finished or not guest.verified
         self.evicted.append(guest)
         self.slots.remove(guest.source, guest)
 
@@ -67,6 +68,29 @@ def test_one_host_has_few_places_but_forged_ones_do_not_lock_it_out() -> None:
     with pytest.raises(PeerError, match="busy"):
         house.enter("10.0.0.1", 300)
     house.enter("10.0.0.2", 300)
+
+
+def test_the_finished_leave_first() -> None:
+    house = House(limit=4)
+    guests = [house.enter("10.0.0.1", port, verified=True) for port in range(4)]
+    guests[2].finished = True
+    house.enter("10.0.0.1", 4, verified=True)  # the host's places are full
+    assert house.evicted == [guests[2]]
+    for number in range(3):
+        house.enter(f"10.0.1.{number}", verified=True)
+    guests[3].finished = True
+    house.enter("10.0.2.1")  # all places are taken
+    assert house.evicted == [guests[2], guests[3]]
+
+
+def test_a_proven_one_in_the_pool_makes_room_before_an_unproven_one_goes() -> None:
+    house = House(limit=4)
+    waiting = house.enter("10.0.0.1")
+    for number in range(2, 5):
+        house.enter(f"10.0.0.{number}", verified=True)
+    house.enter("10.0.1.1")
+    assert house.slots.get(waiting.source) is waiting
+    assert house.evicted == []
 
 
 def test_a_place_is_given_back_once() -> None:

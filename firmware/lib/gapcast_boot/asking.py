@@ -33,7 +33,10 @@ def ask(server, local_ip, clock, request, asked_ranges=None, wait_ms=ANSWER_WAIT
         for _attempt in range(ANSWER_TRIES):
             sock.sendto(request, server)
             data, tid = _wait(sock, server, clock, wait_ms)
-            if data is not None:
+            if data == b"":  # anybody's, and it deafens the socket
+                sock.close()
+                sock = port.open_udp(local_ip)
+            elif data is not None:
                 offer = offers.parse_offer(data, BLKSIZE_BYTES, WINDOW_BLOCKS, asked_ranges)
                 sock.connect(tid)
                 return Answer(sock, offer, data, tid)
@@ -50,6 +53,6 @@ def _wait(sock, server, clock, wait_ms):
         if clock.now_ms() >= deadline_ms:
             break
         data, address = port.read_from(sock, wire.HEADER_BYTES + BLKSIZE_BYTES)
-        if data and address[0] == server[0]:
+        if data == b"" or (data and address[0] == server[0]):
             return data, address
     return None, None

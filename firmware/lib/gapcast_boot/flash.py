@@ -80,18 +80,17 @@ class SlotSink:
                 self._partition.ioctl(6, sector)
 
     def bad_chunks(self):
-        """Container ranges [(offset, bytes), ...] that fail their digest; [] is a good image.
+        """The container ranges (offset, bytes) that fail their digest, one by one: a list would be long.
 
         The digest table is judged first: with a bad table no chunk can be judged.
         """
         header = self._header
         if not self.table_matches():
-            return [(HEADER_BYTES + header.payload_bytes, header.table_bytes)]
-        bad = []
+            yield HEADER_BYTES + header.payload_bytes, header.table_bytes
+            return
         for chunk in range(header.chunks):
             if not self.chunk_matches(chunk):
-                bad.append((HEADER_BYTES + chunk * CHUNK_BYTES, CHUNK_BYTES))
-        return bad
+                yield HEADER_BYTES + chunk * CHUNK_BYTES, CHUNK_BYTES
 
     def chunk_matches(self, chunk):
         """True when a chunk has the digest that the slot's own table says."""

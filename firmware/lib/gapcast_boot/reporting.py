@@ -9,11 +9,15 @@ REPEAT_MS = 250  # what is not answered is sent again
 SAME_TRIES = 3  # then all over again from a new port: the server gave this exchange up
 MAX_SENT = 24  # a flood of junk answers must not make a flood of ours
 MAX_STRANGERS = 16  # datagrams from elsewhere looked at while waiting for one answer
+PAUSE_MIN_MS = 50  # after "busy": the boards of a bench that was switched on at once come back one by one
+PAUSE_SPAN_MS = 250
 _ANSWER_BYTES = 32  # an ACK has 4, an ERROR begins with 4; the rest is cut
 
 _LOST = 0  # no answer, try again
 _STORED = 1
 _REFUSED = 2
+_BUSY = 3  # no place at the moment: as good as lost, but not to be asked again at once
+_ERRORS = {wire.ERR_UNKNOWN_TID: _LOST, wire.ERR_UNDEFINED: _BUSY}
 
 
 def send(server, local_ip, clock, board_id, datagram, limit_ms):
@@ -33,7 +37,9 @@ def send(server, local_ip, clock, board_id, datagram, limit_ms):
             result = exchange.run(request, datagram)
         finally:
             exchange.sock.close()
-        if result != _LOST:
+        if result == _BUSY:
+            exchange.pause()
+        elif result != _LOST:
             return result == _STORED
     return False
 
@@ -52,8 +58,15 @@ class _Exchange:
     def has_time(self):
         return self._sent < MAX_SENT and self._clock.now_ms() < self._deadline_ms
 
+    def pause(self):
+        """A random time, within the deadline."""
+        pause_ms = PAUSE_MIN_MS + port.random_16() % PAUSE_SPAN_MS
+        left_ms = self._deadline_ms - self._clock.now_ms()
+        if left_ms > 0:
+            port.sleep_ms(min(pause_ms, left_ms))
+
     def run(self, request, datagram):
-        """_STORED, _REFUSED or _LOST of one try from the socket's port."""
+        """_STORED, _REFUSED, _BUSY or _LOST of one try from the socket's port."""
         self._deaf = False
         answer, tid = self._ask(request, self._server, None, 0)
         if answer != _STORED:
@@ -91,7 +104,7 @@ class _Exchange:
             return _LOST, None
         op = wire.opcode(data)
         if op == wire.OP_ERROR:
-            return (_LOST if data[3] == wire.ERR_UNKNOWN_TID else _REFUSED), source
+            return _ERRORS.get(data[3], _REFUSED), source
         if op == wire.OP_ACK and wire.parse_ack(data) == block:
             return _STORED, source
         return _LOST, None

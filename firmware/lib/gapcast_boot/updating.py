@@ -23,7 +23,7 @@ class Update:
         self._header = header
         self._slot = slot
         self._journal = journal
-        self._anew = config["retry_failed"]
+        self._anew = config["retry_failed"] is True
         self._sink = flash.SlotSink(slot, header, head)
         self._transfer = Transfer(
             server,
@@ -74,15 +74,16 @@ class Update:
 
     def _verify(self):
         """Check every chunk against the table; fetch bad ones again, a bounded number of times."""
-        sink = self._sink
         for attempt in range(VERIFY_ROUNDS):
-            bad = sink.bad_chunks()
+            port.collect()
+            bad = 0
+            for offset, size_bytes in self._sink.bad_chunks():
+                self._sink.erase(offset, size_bytes)
+                self._transfer.download.mark_missing(offset, size_bytes)
+                bad += 1
             if not bad:
                 return
-            self._progress.bad_chunks(len(bad))
-            for offset, size_bytes in bad:
-                sink.erase(offset, size_bytes)
-                self._transfer.download.mark_missing(offset, size_bytes)
-            self._transfer.run_again(not attempt and len(bad) * STREAM_SHARE > self._header.chunks)
-        if sink.bad_chunks():
+            self._progress.bad_chunks(bad)
+            self._transfer.run_again(not attempt and bad * STREAM_SHARE > self._header.chunks)
+        for _bad in self._sink.bad_chunks():
             raise flash.FlashError("chunks still damaged after %d rounds" % VERIFY_ROUNDS)

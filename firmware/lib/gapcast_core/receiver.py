@@ -34,7 +34,7 @@ BACKOFF_SPAN_MS = 1500
 # Anybody in the network can send DATA to the group in the server's name, and each number that is
 # believed costs a chunk. So a block far ahead of the stream is believed only when it continues from the
 # one that was last heard out there. After a long loss that costs one block more.
-JUMP_BLOCKS = 64
+JUMP_BLOCKS = 8
 JUMP_STEP_BLOCKS = 8  # a window: of the blocks after the first one some may be lost too
 
 
@@ -100,7 +100,7 @@ class Receiver:
             return self._beyond(block, length)
         if length != self._full_bytes and not (block == self.gaps.total and length >= self._last_bytes):
             return self._drop("wrong_length")
-        if block > self.position + JUMP_BLOCKS and not self._is_continued(block):
+        if block > self._believed() and not self._is_continued(block):
             return self._drop("far_ahead")
         self._heard_ms = now_ms
         self._repeats = 0
@@ -112,10 +112,16 @@ class Receiver:
         self._moved(block)
         return 0
 
+    def _believed(self):
+        """The last block that may come now: a master knows what it asked for."""
+        if self.is_master:
+            if self.offer.gap_aware:
+                return self._acked + self.offer.window
+            return max(self.position, self._acked + 1) + JUMP_BLOCKS
+        return self.position + JUMP_BLOCKS
+
     def _is_continued(self, block):
         """Whether a block far ahead is one to believe."""
-        if self.is_master and block <= self._acked + 1 + JUMP_BLOCKS:
-            return True  # it was asked for: what this client had already is skipped
         step = block - self._far_block
         self._far_block = block
         # The server says its last block again while nobody answers.

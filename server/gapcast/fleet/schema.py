@@ -81,8 +81,9 @@ def _tighten(path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
-    found = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    # In this order: another program may be making the file, which has tables and id from one moment on.
     tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    found = int(connection.execute("PRAGMA application_id").fetchone()[0])
     if found == 0 and tables == 0:
         _create(connection)
     elif found != APPLICATION_ID:
@@ -118,7 +119,8 @@ def _create(connection: sqlite3.Connection) -> None:
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk ends it by itself, and ROLLBACK would hide that
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -21,6 +21,9 @@ from gapcast_core.wire import ERR_ACCESS, ERR_DISK_FULL
 HISTORY_PER_BOARD = 200  # a board that reports for ever, or a stolen key, costs no more than this
 MAX_BOARDS = 100_000
 _STATE_FIELDS = "state, version, counter, board, content_id, reason, reported_at, address"
+# boards.sequence starts anew with a new key; the last report keeps the number that it had.
+_LAST_NUMBER = "SELECT sequence FROM history WHERE history.id = boards.id ORDER BY number DESC LIMIT 1"
+_BOARD_FIELDS = f"id, added_at, ({_LAST_NUMBER}), {_STATE_FIELDS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +82,19 @@ class Fleet:
     def add(self, board_id: str, key: bytes, replace: bool = False) -> None:
         """Make a board known. `replace`: give a known one a new key; its sequence starts anew.
 
-        Raises OperatorError also for a bad id or key, and a known board.
+        Raises OperatorError also for a bad id or key, a known board, and a new key that is the old one.
         """
         if not reports.is_board_id(board_id):
             raise OperatorError(f"{board_id!r} is no board id", "1 to 32 of the characters 0-9, a-z and -")
         if len(key) != reports.KEY_BYTES:
             raise OperatorError(f"a report key of {len(key)} bytes", f"it must have {reports.KEY_BYTES}")
         with self._changing() as execute:
-            known = execute("SELECT 1 FROM boards WHERE id = ?", board_id).fetchone()
+            known = execute("SELECT key FROM boards WHERE id = ?", board_id).fetchone()
             if known and not replace:
                 raise OperatorError(f"{board_id} is known already", "use --replace to give it a new key")
+            if known and hmac.compare_digest(known[0], key):
+                hint = "give it a new one, or whoever recorded its old reports could send them again"
+                raise OperatorError(f"{board_id} has this key already", hint)
             if known:
                 execute("UPDATE boards SET key = ?, sequence = 0, digest = NULL WHERE id = ?", key, board_id)
                 return
@@ -105,15 +111,13 @@ class Fleet:
     def boards(self) -> list[Board]:
         """All boards, by id."""
         with self._reading() as execute:
-            rows = execute(f"SELECT id, added_at, sequence, {_STATE_FIELDS} FROM boards ORDER BY id")
+            rows = execute(f"SELECT {_BOARD_FIELDS} FROM boards ORDER BY id")
             return [_board(row) for row in rows]
 
     def board(self, board_id: str) -> Board:
         """One board. Raises OperatorError for an unknown one."""
         with self._reading() as execute:
-            row = execute(
-                f"SELECT id, added_at, sequence, {_STATE_FIELDS} FROM boards WHERE id = ?", board_id
-            ).fetchone()
+            row = execute(f"SELECT {_BOARD_FIELDS} FROM boards WHERE id = ?", board_id).fetchone()
         if row is None:
             raise _unknown(board_id)
         return _board(row)
@@ -138,8 +142,12 @@ class Fleet:
         """
         found = reports.parse_report(data)
         try:
-            with self._lock, _transaction(self._connection) as execute:
-                return _store(execute, board_id, found, data, address)
+            with self._lock:
+                # A look first, which waits for nobody: forgeries do not hold the lock against real reports.
+                if not _is_new(_Execute(self._connection), board_id, found, data):
+                    return None
+                with _transaction(self._connection) as execute:
+                    return _store(execute, board_id, found, data, address)
         except sqlite3.Error as error:
             raise PeerError(_drop_name(error), ERR_DISK_FULL) from error
 
@@ -184,20 +192,26 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[_Execute]:
         raise
 
 
-def _store(
-    execute: _Execute, board_id: str, found: reports.Report, data: bytes, address: str
-) -> State | None:
+def _is_new(execute: _Execute, board_id: str, found: reports.Report, data: bytes) -> bool:
+    """Whether it is to be stored; False: it is the last one again. Raises PeerError."""
     row = execute("SELECT key, sequence, digest FROM boards WHERE id = ?", board_id).fetchone()
     if row is None:
         raise PeerError("unknown_board", ERR_ACCESS)
     key, last_sequence, last_digest = row
     if not hmac.compare_digest(reports.report_mac(key, board_id, found.body), found.mac):
         raise PeerError("wrong_mac", ERR_ACCESS)
-    digest = hashlib.sha256(data).digest()
-    if found.sequence == last_sequence and digest == last_digest:
-        return None  # our ACK was lost
+    if found.sequence == last_sequence and hashlib.sha256(data).digest() == last_digest:
+        return False  # our ACK was lost
     if found.sequence <= last_sequence:
         raise PeerError("old_sequence", ERR_ACCESS)
+    return True
+
+
+def _store(
+    execute: _Execute, board_id: str, found: reports.Report, data: bytes, address: str
+) -> State | None:
+    if not _is_new(execute, board_id, found, data):
+        return None
     state = State(
         id=board_id,
         sequence=found.sequence,
@@ -210,7 +224,7 @@ def _store(
         reported_at=time.time(),
         address=address,
     )
-    _write(execute, state, digest)
+    _write(execute, state, hashlib.sha256(data).digest())
     return state
 
 

@@ -146,7 +146,7 @@ _FORMS = {
 _WHY = {
     "unknown_board": "this board is not known here: `gapcast fleet add` makes it known",
     "wrong_mac": "not signed with this board's key: a forgery, or its report_key differs from ours",
-    "old_sequence": "an old report: a replay, or its flash was erased (`gapcast fleet add --replace`)",
+    "old_sequence": "a replay, or its flash was erased: give it a new key (`gapcast fleet add --replace`)",
     "state_locked": "the fleet's state file is locked by another program",
     "state_full": "no space left for the fleet's state file",
     "state_failed": "the fleet's state file cannot be written: see `gapcast fleet list`",

@@ -16,6 +16,10 @@ class Occupant(Protocol):
     def verified(self) -> bool:
         """Whether the peer has proven its address: then it keeps its place."""
 
+    @property
+    def finished(self) -> bool:
+        """Whether it only waits in case its last word was lost: then it leaves before anybody else."""
+
 
 T = TypeVar("T", bound=Occupant)
 
@@ -47,6 +51,10 @@ class Slots(Generic[T]):
         """The occupant for that peer."""
         return self._proven.get(source) or self._unproven.get(source)
 
+    def has_proven(self, host: str) -> bool:
+        """Whether one of this host's has proven its address."""
+        return any(one.verified for one in self._hosts.get(host, {}).values())
+
     def all(self) -> list[T]:
         """Everyone."""
         return [*self._proven.values(), *self._unproven.values()]
@@ -55,19 +63,23 @@ class Slots(Generic[T]):
         """Before add(): let one go if it must be. Raises PeerError `busy`."""
         host = self._hosts.get(source[0], {})
         if len(host) >= self._per_host:
-            unproven = next((one for one in host.values() if not one.verified), None)
-            if unproven is None:
+            leaving = _finished(host) or next((one for one in host.values() if not one.verified), None)
+            if leaving is None:
                 raise PeerError("busy")
-            self._evict(unproven)
+            self._evict(leaving)
         while len(self._unproven) >= self._limit:
-            first, occupant = next(iter(self._unproven.items()))
-            if not occupant.verified:
+            oldest = next(iter(self._unproven.items()))
+            first, occupant = next((one for one in self._unproven.items() if one[1].verified), oldest)
+            if occupant.finished or not occupant.verified:
                 self._evict(occupant)
                 continue
             del self._unproven[first]
             self._proven[first] = occupant
         if len(self._proven) >= self._limit:
-            raise PeerError("busy")
+            finished = _finished(self._proven)
+            if finished is None:
+                raise PeerError("busy")
+            self._evict(finished)
 
     def add(self, source: Address, occupant: T) -> None:
         """A new one, after make_room()."""
@@ -84,3 +96,7 @@ class Slots(Generic[T]):
         del host[source]
         if not host:
             del self._hosts[source[0]]
+
+
+def _finished(occupants: dict[Address, T]) -> T | None:
+    return next((one for one in occupants.values() if one.finished), None)

@@ -36,6 +36,11 @@ class _Running:
     def verified(self) -> bool:
         return self.transfer.verified
 
+    @property
+    def finished(self) -> bool:
+        """Its end is never waited for here."""
+        return False
+
 
 class Transfers:
     """By the peer's address. require_options: refuse what only DATA could answer."""

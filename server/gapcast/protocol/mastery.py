@@ -70,6 +70,10 @@ class Mastery:
             self.election.nominate(member, now)
         return member is not None
 
+    def resume(self) -> None:
+        """Blocks were never sent, and somebody came who may want them."""
+        self.streaming = True
+
     def end_stream(self) -> None:
         """From now on turns are given."""
         self.streaming = False

@@ -54,6 +54,8 @@ class Session(Mended):
         member = Member(address, plan, self._feed.total(plan.gap_aware), now, Credit(plan.received_bytes))
         member.offer_bytes = len(plan.oack(self.group, True, f"1-{self._feed.blocks}"))
         first = len(self._roster) == 0
+        if plan.gap_aware and not self._mastery.streaming and self._stream.top < self._feed.blocks:
+            self._mastery.resume()  # those before wanted only some blocks, or said so
         is_master = self._mastery.idle and self._mastery.eligible(member)
         displaced = self._roster.add(member)
         if displaced is not None:

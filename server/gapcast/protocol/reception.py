@@ -15,6 +15,7 @@ from gapcast_core.errors import PeerError
 from gapcast_core.report import report_name
 from gapcast_core.wire import (
     ERR_DISK_FULL,
+    ERR_UNDEFINED,
     HEADER_BYTES,
     OP_DATA,
     OP_ERROR,
@@ -61,6 +62,11 @@ class Reception:
         self._strangers = Strangers()
         self._out: list[object] = [Datagram(pack_ack(0), peer)]
 
+    @property
+    def finished(self) -> bool:
+        """It is stored and acknowledged; what is left is to repeat the ACK."""
+        return self._state == STORED
+
     def take(self) -> list[object]:
         out = self._out
         self._out = []
@@ -83,8 +89,13 @@ class Reception:
             self._out.append(Dropped("duplicate_request"))
 
     def evict(self, now: float) -> None:
-        """Others need the place of this one, which has not proven its address."""
+        """Others need the place of this one, which has not proven its address, or is finished."""
+        if self.finished:
+            self.closed = True
+            return
         self._drop("report_evicted")
+        # ACK 0 and this are 13 bytes for a WRQ of at least 17: within ANSWER_RATIO.
+        self._out.append(Datagram(pack_error(ERR_UNDEFINED, "busy"), self.peer))
 
     def refused(self, peer: Address, now: float) -> None:
         if peer == self.peer and self._state != STORING:
