@@ -71,7 +71,7 @@ def parse_rate(text: str | None) -> float | None:
 @click.option(
     "--require-options",
     is_flag=True,
-    help="Refuse requests without options: only they make answers that are longer than the question.",
+    help="Refuse a request none of whose options can be accepted: only that makes an answer longer than it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 def serve(
