@@ -97,6 +97,7 @@ def serve(
         require_options=require_options,
     )
     store = _open_store(root)
+    _check_state(path, root)
     if iface is not None:
         _check_interface(iface)
     if port is None:
@@ -137,6 +138,17 @@ def _open_store(root: Path) -> Store:
     if not os.access(root, os.R_OK | os.X_OK):
         raise OperatorError(f"{root} cannot be read", "check its permissions")
     return Store(root)
+
+
+def _check_state(path: Path, root: Path) -> None:
+    """It holds every board's key, and what lies below ROOT is for anybody. Raises OperatorError."""
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise OperatorError(f"{path} cannot be looked at", "see --state") from error
+    if inside:
+        hint = "choose a file elsewhere with --state: it holds the keys of the boards"
+        raise OperatorError(f"the state file {path} lies in {root}, which is served", hint)
 
 
 def _check_interface(iface: str) -> None:
