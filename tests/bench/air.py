@@ -12,6 +12,7 @@ import ctypes
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ COMMAND_SECONDS = 60
 NETWORK = "10.78"
 TBF = "burst 3200 limit 200000"  # two frames at once; a quarter of a second of queue
 FRAME_BYTES = 1100  # of the usual frame, to turn a burst of frames into milliseconds
+SO_TIMESTAMPNS = 35
 _CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns came with Python 3.12
 _NAMES = re.compile(r"gb(\d+)-")
 _RUN = Path("/run/netns")
@@ -75,9 +77,10 @@ def burst_rules(loss: Loss, rate_bps: float) -> str:
 
     A burst is an element of a set that times out: for so long everything is lost. So it lasts a time, as
     fading does, not a count of frames; the kernel rounds it to its ticks (4 ms as a rule).
+    Measured with frames of 1 KiB at 6 Mbit/s: 9 to 10 %, 7.5 to 8.5 in a row.
     """
     frame_ms = FRAME_BYTES * 8000 / rate_bps
-    mean_ms = (BURST_FRAMES - 1) * frame_ms
+    mean_ms = BURST_FRAMES * frame_ms
     start = 1 / (1 + BURST_FRAMES * (1 - loss.share) / loss.share)  # of a frame that is heard
     lines = [
         "table ip gapbench {",
@@ -107,6 +110,9 @@ class Air:
         self._prefix = f"gb{os.getpid()}-"
         self.receivers = receivers
         self._own = os.open("/proc/self/ns/net", os.O_RDONLY)
+        # The kernel begins to stamp packets some time after the first socket wants it: this one.
+        self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._stamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         try:
             self._build(rate_bps, loss)
         except BaseException:
@@ -217,8 +223,8 @@ class Air:
             capture_output=True,
             timeout=COMMAND_SECONDS,
         )
-        with contextlib.suppress(OSError):
-            os.close(self._own)
+        self._stamping.close()
+        os.close(self._own)
 
     def __enter__(self) -> Air:
         return self

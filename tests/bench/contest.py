@@ -128,6 +128,7 @@ class Contestant:
 
     name = ""
     done_at_end = False  # a receiver is done when it ends with exit code 0
+    tries = 2  # failures in one case until it is not tried again: each costs the whole time limit
     stock = False  # takes part in the cases with plain RFC 2090 clients, else in the others
 
     def missing(self) -> str | None:

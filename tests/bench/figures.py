@@ -113,8 +113,10 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def cells(row: Row) -> list[str]:
     """Contestant, time, its range, air, note."""
-    spread = "" if row.time_low is None else f"{number(row.time_low)}–{number(row.time_high)}"
-    return [row.contestant, number(row.time), spread, number(row.air), row.note]
+    digits = 2 if row.case.rate_bps else 3  # seconds, of what may take but a few hundredths
+    low, high = number(row.time_low, digits), number(row.time_high, digits)
+    spread = "" if row.time_low is None else f"{low}–{high}"
+    return [row.contestant, number(row.time, digits), spread, number(row.air), row.note]
 
 
 def aligned(table: Sequence[Sequence[str]]) -> str:

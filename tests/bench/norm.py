@@ -1,7 +1,7 @@
 """One end of a NORM session (RFC 5740) through the C library, by ctypes: as much as the bench needs.
 
     python norm.py receive OWN_ID OUT                    says "ready", then "done" when the file is complete
-    python norm.py send OWN_ID FILE RATE_BPS RECEIVERS   until killed
+    python norm.py send OWN_ID FILE RATE_BPS             until killed
 
 Runs on its own, without the rest of the bench, so that two hundred of it start quickly. Names and types are
 those of the library's normApi.h 1.5.
@@ -19,11 +19,14 @@ BUFFER_BYTES = 8 << 20
 SEGMENT_BYTES = 1400
 BLOCK_SEGMENTS = 64
 PARITY_SEGMENTS = 32
-# By trial, 10 receivers at 20 % and 6 Mbit/s: 1.50 times image bits / rate; with NORM's default back-off of 4
-# it was 1.57, with a first guess of 0.05 s for the round trip 1.64; with blocks of 32, 128 and 200, or twice
-# the parity, 1.56 to 1.64.
-BACKOFF = 2.0
+# By trial at 6 Mbit/s, as multiples of image bits / rate. 50 receivers at 10 %: 1.57, twice; with a back-off
+# of 2, 1.7 to 2.1; without the upper limit of the round trip's estimate 2.8 to 3.8 (on a busy machine NORM
+# believes in long ways); told the true size of the group 1.7. 10 receivers at 20 %: 1.5 to 1.7 with all of
+# these, 1.9 with the library's defaults; blocks of 32, 128 and 200, or twice the parity, are no better.
+BACKOFF = 1.0
 GRTT_S = 0.01
+GRTT_MAX_S = 0.05
+GROUP_SIZE = 10
 EVENT_POLL_S = 0.01
 EVENT_OBJECT_COMPLETED = 20
 EVENT_OBJECT_ABORTED = 21
@@ -51,6 +54,7 @@ def load():
         "NormSetRxSocketBuffer": (flag, [handle, ctypes.c_uint]),
         "NormSetTxRate": (None, [handle, number]),
         "NormSetGrttEstimate": (None, [handle, number]),
+        "NormSetGrttMax": (None, [handle, number]),
         "NormSetBackoffFactor": (None, [handle, number]),
         "NormSetGroupSize": (None, [handle, ctypes.c_uint]),
         "NormStartSender": (flag, [handle, u16, u32, u16, u16, u16, ctypes.c_uint8]),
@@ -104,15 +108,16 @@ def receive(own_id, out):
             sys.exit("the object was aborted")
 
 
-def send(own_id, path, rate_bps, receivers):
+def send(own_id, path, rate_bps):
     norm = load()
     with open(path, "rb") as file:
         data = file.read()
     instance, session = session_of(norm, int(own_id))
     norm.NormSetTxRate(session, float(rate_bps))
     norm.NormSetGrttEstimate(session, GRTT_S)
+    norm.NormSetGrttMax(session, GRTT_MAX_S)
     norm.NormSetBackoffFactor(session, BACKOFF)
-    norm.NormSetGroupSize(session, max(10, int(receivers)))
+    norm.NormSetGroupSize(session, GROUP_SIZE)
     sizes = (SEGMENT_BYTES, BLOCK_SEGMENTS, PARITY_SEGMENTS)
     check(norm.NormStartSender(session, 1, BUFFER_BYTES, *sizes, 0), "NormStartSender")
     check(norm.NormDataEnqueue(session, data, len(data), None, 0), "NormDataEnqueue")

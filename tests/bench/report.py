@@ -15,7 +15,7 @@ from bench.svg import COLOURS, Chart, Line
 SWEEP_LOSS = 0.1  # of the plots against boards
 SWEEP_RECEIVERS = 10  # of the plots against loss
 CLIP = 6.0  # times; what is over it is drawn at the edge
-SHARE_CASES = 3
+SHARE_CASES = ("10x20", "50x10", "200x10")  # whose boards are shown one by one, or the last there is
 NAMES = ("gapcast", "norm", "udpcast", "udpcast-fec", "uftp", "rfc2090", "tftp-unicast")
 
 
@@ -69,7 +69,8 @@ def text(results: Results, links: Sequence[str] = ()) -> str:
         if chosen:
             parts.append(f"## {title}\n\n{why}\n\n{_table(chosen, results)}")
     if links:
-        parts.append("## Plots\n\n" + "\n\n".join(links))
+        what = f"What is over {CLIP:g} is drawn at the edge; vertical strokes are from the least to the most."
+        parts.append("\n\n".join([f"## Plots\n\n{what}", *links]))
     ours = [row for row in table if row.contestant == "gapcast" and row.server_cpu_s is not None]
     if ours:
         parts.append(_OURS + "\n\n" + _ours_table(ours))
@@ -169,8 +170,8 @@ def charts(results: Results) -> dict[str, Chart]:
         made["time-loss"] = _sweep(by_loss, "time", "loss", f"Time against loss, {count}", size)
         made["air-loss"] = _sweep(by_loss, "air", "loss", f"Air against loss, {count}", size)
     lossy = {row.case.key: row.case for row in table if row.case.loss.share and row.case.receivers > 1}
-    largest = sorted(lossy.values(), key=lambda case: (case.receivers, case.loss.share), reverse=True)
-    for case in largest[:SHARE_CASES]:
+    chosen = [lossy[key] for key in SHARE_CASES if key in lossy]
+    for case in chosen or list(lossy.values())[-1:]:
         name = f"done-{case.receivers}x{case.loss.share * 100:g}"
         made[name] = _share_chart(case, [trial for trial in results.trials if trial.case == case.key])
     return made

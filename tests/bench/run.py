@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -40,7 +40,6 @@ CASES = (
 )
 QUICK_CASES = "3x0,3x10"
 BUILD = TESTS.parent / "build" / "bench"
-MAX_FAILURES = 2  # of one contestant in one case: each costs its whole time limit
 PACKAGES = ("libnorm1", "udpcast", "uftp", "atftp", "atftpd")
 EXIT_INTERRUPTED = 130
 
@@ -117,9 +116,10 @@ def make_images(root: Path, size: str) -> None:
         subprocess.run(argv, check=True, capture_output=True, timeout=60)
 
 
-def measure(case: Case, present: list[Contestant], stage_of: tuple[Path, float], repeats: int) -> list[Trial]:
+def measure(
+    case: Case, present: list[Contestant], work: Path, options: argparse.Namespace
+) -> Iterator[Trial]:
     """All runs of one case, on one network."""
-    work, limit_s = stage_of
     playing = [contestant for contestant in present if contestant.stock == case.stock]
     for contestant in list(playing):
         if reason := contestant.skips(case):
@@ -127,19 +127,19 @@ def measure(case: Case, present: list[Contestant], stage_of: tuple[Path, float],
             playing.remove(contestant)
     if reason := air.why_not_loss(case.loss):
         print(f"  skipped: {reason}")
-        return []
-    trials: list[Trial] = []
+        return
+    failures = dict.fromkeys((contestant.name for contestant in playing), 0)
     root = work / "root"
     with air.Air(case.receivers, case.rate_bps, case.loss) as network:
-        stage = Stage(network, case, root / "fw.bin", root, work / "run", limit_s)
-        for repeat in range(repeats):
+        stage = Stage(network, case, root / "fw.bin", root, work / "run", options.limit)
+        for repeat in range(options.repeats):
             for place in range(len(playing)):  # not always the same after the same
                 contestant = playing[(place + repeat) % len(playing)]
-                failed = sum(bool(trial.failure) for trial in trials if trial.contestant == contestant.name)
-                if failed < MAX_FAILURES:
-                    trials.append(contestant.run(stage))
-                    tell(trials[-1], repeat + 1)
-    return trials
+                if failures[contestant.name] < contestant.tries:
+                    trial = contestant.run(stage)
+                    failures[contestant.name] += bool(trial.failure)
+                    tell(trial, repeat + 1)
+                    yield trial
 
 
 def tell(trial: Trial, repeat: int) -> None:
@@ -174,7 +174,7 @@ def machine(options: argparse.Namespace) -> dict[str, object]:
 
 
 def run_all(options: argparse.Namespace, results: report.Results) -> None:
-    """Every case; what is there is saved after each."""
+    """Every case; what is there is saved after each run."""
     air.remove_leftovers()
     with tempfile.TemporaryDirectory(prefix="gapcast-bench-") as name:
         work = Path(name)
@@ -183,11 +183,13 @@ def run_all(options: argparse.Namespace, results: report.Results) -> None:
         taking_part = present(options.only, results)
         for case in options.cases:
             print(f"{case.key}: {case.title}", flush=True)
-            trials = measure(case, taking_part, (work, options.limit), options.repeats)
-            results.trials += trials
-            results.save(options.json)
-            if trials:
-                print(aligned([["", "time", "range", "air", ""], *map(cells, rows(trials))]), flush=True)
+            before = len(results.trials)
+            for trial in measure(case, taking_part, work, options):
+                results.trials.append(trial)
+                results.save(options.json)
+            table = [cells(row) for row in rows(results.trials[before:])]
+            if table:
+                print(aligned([["", "time", "range", "air", ""], *table]), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
