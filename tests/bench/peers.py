@@ -74,7 +74,7 @@ class UdpcastFec(Udpcast):
 
 
 class Uftp(Program):
-    """uftp: passes over the file, NAKs by section, repair by multicast. It is told who its clients are."""
+    """uftp: passes over the file, NAKs by section, repair by multicast. Whoever answers takes part."""
 
     name = "uftp"
     receiver_ready = says("UFTP version")
@@ -87,12 +87,27 @@ class Uftp(Program):
     def receiver(self, stage: Stage, host: int) -> list[str]:
         return ["uftpd", "-d", "-D", str(stage.out(host).parent), "-I", "eth0", "-B", "1048576"]
 
+    def options(self, _stage: Stage) -> list[str]:
+        """More for the sender."""
+        return []
+
     def sender(self, stage: Stage) -> list[str]:
         rate_kbps = (stage.case.rate_bps or FAST_BPS) / 1000
-        clients = ",".join(stage.air.address(host) for host in stage.hosts)
         argv = ["uftp", "-R", f"{rate_kbps:.0f}", "-I", "eth0", "-b", str(self.block_bytes), "-B", "1048576"]
-        argv += ["-M", "230.4.4.1", "-P", "230.5.5.1", *GRTT, "-H", clients]
+        argv += ["-M", "230.4.4.1", "-P", "230.5.5.1", *self.options(stage)]
         return [*argv, str(stage.image)]
+
+
+class UftpTold(Uftp):
+    """With the list of its clients, so that it need not wait for more of them, and a first round trip time.
+
+    By trial, 10 boards without loss: 1.06 instead of 1.8, which is its phase of calling.
+    """
+
+    name = "uftp-told"
+
+    def options(self, stage: Stage) -> list[str]:
+        return [*GRTT, "-H", ",".join(stage.air.address(host) for host in stage.hosts)]
 
 
 class Norm(Program):
@@ -198,4 +213,4 @@ class StockTheirs(Rfc2090):
     stock = True
 
 
-PEERS: list[type[Contestant]] = [Norm, Udpcast, UdpcastFec, Uftp, Rfc2090, Unicast]
+PEERS: list[type[Contestant]] = [Norm, Udpcast, UdpcastFec, Uftp, UftpTold, Rfc2090, Unicast]

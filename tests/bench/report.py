@@ -16,7 +16,7 @@ SWEEP_LOSS = 0.1  # of the plots against boards
 SWEEP_RECEIVERS = 10  # of the plots against loss
 CLIP = 6.0  # times; what is over it is drawn at the edge
 SHARE_CASES = ("10x20", "50x10", "200x10")  # whose boards are shown one by one, or the last there is
-NAMES = ("gapcast", "norm", "udpcast", "udpcast-fec", "uftp", "rfc2090", "tftp-unicast")
+NAMES = ("gapcast", "norm", "udpcast", "udpcast-fec", "uftp", "uftp-told", "rfc2090", "tftp-unicast")
 
 
 @dataclass
@@ -102,7 +102,7 @@ repeats, medians. Compare within a case; absolute figures belong to that machine
   itself; broadcast (udpcast's handshake) is let through too. In bursts: by nftables, 8 frames on average.
   The same for all: on the bridge. All of it alike for all programs.
 - Boards run the real client in MicroPython (i386), one process a board. The others are C programs; NORM's
-  driver is Python around its C library. uftp is told who its clients are (`-H`), and udpcast-fec what the
+  driver is Python around its C library. uftp-told is told who its clients are (`-H`), udpcast-fec what the
   loss is."""
 
 _OURS = """## What it costs us
