@@ -11,7 +11,7 @@ from bench.case import Trial
 from bench.contest import Contestant, Run, Stage, says
 from bench.crew import Member
 from bench.peers import Tftp, tool_missing
-from gapcast_sim.board import BoardSpec, factory_image, prepare
+from gapcast_sim.provision import BoardSpec, factory_image, prepare
 from gapcast_sim.runtime import Runtime, find_runtime
 
 PORT = 69
@@ -24,7 +24,7 @@ _PLAUSIBLE_MS = 5000
 def server(stage: Stage) -> list[str]:
     """The command line of our server."""
     rate = f"{stage.case.rate_bps or 0:.0f}"
-    where = ["--listen", stage.air.address(0), "--port", str(PORT)]
+    where = ["--listen", stage.air.address(0), "--port", str(PORT), "--state", str(stage.work / "fleet.db")]
     return [*SERVER, str(stage.root), *where, "--rate", rate, "--json"]
 
 
@@ -68,6 +68,7 @@ class Gapcast(Contestant):
             seed=host,
             rx_queue=0,  # nothing on a simulated board is slow, so a short queue would measure this PC
             go_file=stage.work / "go",
+            allow_unsigned=True,
         )
 
     def go(self, run: Run) -> None:
