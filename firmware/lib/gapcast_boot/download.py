@@ -87,6 +87,8 @@ class Download:
             if self._restarts == MAX_RESTARTS:
                 raise PeerError("size_changed")
             self._restarts += 1
+        else:
+            self._last_new_ms = self.clock.now_ms()  # somebody is there: the question's second was for that
         self.gaps = GapList(offer.blocks())
         self._set_blksize(offer.blksize)
         self.size_bytes = offer.size_bytes
