@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def _processor() -> tuple[int, int]:
     return sum(fields) - idle, sum(fields)
 
 
-class Contestant:
+class Contestant(ABC):
     """Someone who can bring an image to many receivers."""
 
     name = ""
@@ -153,19 +154,19 @@ class Contestant:
             self._await_done(run)
             return self._result(run, meter)
 
+    @abstractmethod
     def prepare(self, run: Run) -> None:
         """Start whatever has to be there before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def go(self, run: Run) -> None:
         """The start: the first packet after this is where the time begins."""
-        raise NotImplementedError
 
     def proof(self, stage: Stage, host: int) -> Path:
         """The file to compare with the image."""
         return stage.out(host)
 
-    def extras(self, run: Run, trial: Trial) -> None:
+    def extras(self, run: Run, trial: Trial) -> None:  # noqa: B027 - most have nothing to add
         """Fill in what only this one can tell."""
 
     def _await_done(self, run: Run) -> None:
@@ -226,11 +227,13 @@ class Program(Contestant):
     receiver_done: re.Pattern[str] | None = None
     server_ready = says(".")
 
+    @abstractmethod
     def receiver(self, stage: Stage, host: int) -> list[str]:
-        raise NotImplementedError
+        """The command line."""
 
+    @abstractmethod
     def sender(self, stage: Stage) -> list[str]:
-        raise NotImplementedError
+        """The command line."""
 
     def prepare(self, run: Run) -> None:
         if self.server_first:
