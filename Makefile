@@ -24,7 +24,7 @@ lint: $(STAMP) ## Check style, types and spelling
 	$(BIN)/codespell
 
 bench: $(STAMP) ## Measure against other multicast tools (needs root)
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 bench-board: $(STAMP) ## Measure the client itself, in MicroPython
 	$(BIN)/python tests/bench/board.py

@@ -71,7 +71,7 @@ def parse_rate(text: str | None) -> float | None:
 @click.option(
     "--require-options",
     is_flag=True,
-    help="Refuse requests without options: only they make answers that are longer than the question.",
+    help="Refuse a request none of whose options can be accepted: only that makes an answer longer than it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 def serve(
@@ -97,6 +97,7 @@ def serve(
         require_options=require_options,
     )
     store = _open_store(root)
+    _check_state(path, root)
     if iface is not None:
         _check_interface(iface)
     if port is None:
@@ -137,6 +138,17 @@ def _open_store(root: Path) -> Store:
     if not os.access(root, os.R_OK | os.X_OK):
         raise OperatorError(f"{root} cannot be read", "check its permissions")
     return Store(root)
+
+
+def _check_state(path: Path, root: Path) -> None:
+    """It holds every board's key, and what lies below ROOT is for anybody. Raises OperatorError."""
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise OperatorError(f"{path} cannot be looked at", "see --state") from error
+    if inside:
+        hint = "choose a file elsewhere with --state: it holds the keys of the boards"
+        raise OperatorError(f"the state file {path} lies in {root}, which is served", hint)
 
 
 def _check_interface(iface: str) -> None:

@@ -202,7 +202,7 @@ def all_names(folder: Path, foreign_id: str) -> list[str | bytes]:
     absolute = [
         str(folder / "secret"),
         str(folder / "secret")[1:],
-        f"/{folder}/root/f1",
+        "/" + str(folder / "root" / "f1"),
         str(folder / "root" / "f1"),
     ]
     own = [*OWN_NAMES, f"gap/{foreign_id}", f"gap/{foreign_id.upper()}", f"gap/../gap/{foreign_id}"]

@@ -1,252 +1,219 @@
-"""`make bench`: Gapcast and its peers side by side in one run, alternating, medians of several repeats.
+"""`make bench`: Gapcast and its peers side by side in one run, taking turns, medians of several repeats.
 
-Namespaces on a bridge (tests/interop/lab.py), independent multicast loss by iptables at each receiver, for
-the air cases a token bucket on the server's port. Needs root; without it, it says so and ends with 0.
+    make bench                                        all cases: takes the better part of an hour
+    make bench BENCH_ARGS="--quick"                   a look, in a minute
+    make bench BENCH_ARGS="--cases 10x20,50x10 --only gapcast,norm --repeats 5"
+    make bench BENCH_ARGS="--report tests/bench"      and write RESULTS.md and its plots
+    make bench BENCH_ARGS="--from a.json,b.json --report tests/bench"     only write them
 
-Two questions are answered so far:
-  stock   atftp clients by RFC 2090: how long from our server, how long from atftpd?
-  boards  Gapcast boards on a shared air of 6 Mbit/s: time and bytes as multiples of the image.
+A case is RECEIVERSxLOSS: 10x20 is 10 boards and 20 % loss; 10x10b: in bursts; 10x10c: the same loss for all;
+@0: without a rate limit, @1M: at another; stock-5x0@0: atftp clients by RFC 2090, from our server and from
+atftpd. Needs root; a peer that is not installed is left out, and says so.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
-import statistics
+import platform
+import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
+if __name__ == "__main__":
+    sys.path[0] = str(TESTS)
 
-from interop import lab as labs  # noqa: E402
+from bench import air, report  # noqa: E402
+from bench.case import Case, Trial  # noqa: E402
+from bench.contest import Contestant, Stage  # noqa: E402
+from bench.figures import aligned, cells, number, rows  # noqa: E402
+from bench.ours import Gapcast, StockOurs  # noqa: E402
+from bench.peers import PEERS, StockTheirs  # noqa: E402
 
-STOCK_BYTES = 2_000_000
-IMAGE_SIZE = "2M"
-AIR_BITS_PER_S = 6_000_000
-CAP_SECONDS = 60
-GAPCAST = [sys.executable, "-m", "gapcast"]
-Row = dict[str, object]
-
-
-class OurServer:
-    """`gapcast serve` on host 0."""
-
-    name = "gapcast"
-
-    def __init__(self, lab: labs.Lab, root: Path, work: Path, *options: str) -> None:
-        log = work / "gapcast.log"
-        argv = [
-            *GAPCAST,
-            "serve",
-            str(root),
-            "--listen",
-            lab.address(0),
-            "--port",
-            "69",
-            "--json",
-            "--state",
-            str(work / "fleet.db"),
-            *options,
-        ]
-        self.process = lab.start(0, *argv, log=log)
-        wait_for(lambda: "listening" in log.read_text(), self.process)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
+CASES = (
+    "10x0,10x2,10x5,10x10,10x20,1x10,20x10,50x10,100x10,200x10,10x10b,10x10c,50x2@0,"
+    "stock-1x0@0,stock-5x0@0,stock-3x1@0"
+)
+QUICK_CASES = "3x0,3x10"
+BUILD = TESTS.parent / "build" / "bench"
+PACKAGES = ("libnorm1", "udpcast", "uftp", "atftp", "atftpd")
+EXIT_INTERRUPTED = 130
 
 
-class Atftpd:
-    """atftpd with the multicast options of the facts file, and the quickest of its time-outs."""
-
-    name = "atftpd"
-
-    def __init__(self, lab: labs.Lab, root: Path, work: Path) -> None:
-        log = work / "atftpd.log"
-        options = ("--mcast-addr", "239.255.0.1-9", "--mcast-port", "1758", "--retry-timeout", "1")
-        argv = ("atftpd", "--daemon", "--no-fork", "--user", "root", "--group", "root", "--logfile", "-")
-        self.process = lab.start(0, *argv, "--verbose=5", *options, str(root), log=log)
-        wait_for(lambda: "server started" in log.read_text(), self.process)
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-
-
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Until a server is up; it has ten seconds."""
-    deadline = time.monotonic() + 10
-    while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("a server did not start")
-        time.sleep(0.02)
-
-
-def stock_run(
-    server_type: type[OurServer] | type[Atftpd], clients: int, loss: float, work: Path
-) -> float | None:
-    """Seconds until the last of the atftp clients has the file; None when one does not within the cap."""
-    root = work / "root"
-    with labs.Lab(clients + 1) as lab:
-        for index in range(1, clients + 1):
-            if loss:
-                lab.drop_multicast(index, loss)
-        server = server_type(lab, root, work)
-        outs = [work / f"out{index}" for index in range(clients)]
-        for out in outs:
-            out.unlink(missing_ok=True)
-        started = time.monotonic()
-        options = ("--option", "multicast", "--option", "blksize 1428", "--option", "timeout 1")
-        processes = [
-            lab.start(index + 1, "atftp", *options, "-g", "-r", "stock.bin", "-l", str(out), lab.address(0))
-            for index, out in enumerate(outs)
-        ]
-        try:
-            for process in processes:
-                process.communicate(timeout=max(0.1, started + CAP_SECONDS - time.monotonic()))
-            elapsed = time.monotonic() - started
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            server.stop()
-        want = (root / "stock.bin").read_bytes()
-        return elapsed if all(out.exists() and out.read_bytes() == want for out in outs) else None
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Options, checked; cases and contestants as lists."""
+    parser = argparse.ArgumentParser(
+        prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", help=f"comma-separated; default {CASES}")
+    parser.add_argument("--repeats", type=int, help="runs of each contestant in each case (default 3)")
+    parser.add_argument("--only", help="contestants, comma-separated")
+    parser.add_argument("--size", help="of the image (default 2M)")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds for one run (default 60)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_CASES}, once, 256 KiB")
+    parser.add_argument("--json", type=Path, default=BUILD / "results.json", help="all runs, one by one")
+    parser.add_argument(
+        "--report", type=Path, default=BUILD, metavar="DIR", help="for RESULTS.md and the plots"
+    )
+    parser.add_argument("--from", dest="sources", metavar="FILES", help="do not run, take these JSON files")
+    options = parser.parse_args(argv)
+    try:
+        texts = options.cases or (QUICK_CASES if options.quick else CASES)
+        options.cases = [Case.parse(text) for text in texts.split(",")]
+    except ValueError as error:
+        parser.error(str(error))
+    options.repeats = options.repeats or (1 if options.quick else 3)
+    options.size = options.size or ("256k" if options.quick else "2M")
+    known = [kind.name for kind in contestants()]
+    options.only = options.only.split(",") if options.only else known
+    for name in options.only:
+        if name not in known:
+            parser.error(f"--only {name}: there are {', '.join(known)}")
+    return options
 
 
-def board_run(boards: int, loss: float, work: Path) -> tuple[float, float] | None:
-    """(time, air) of one roll-out as multiples of the image; None when a board did not make it."""
-    root = work / "root"
-    image_bytes = (root / "fw.gap").stat().st_size
-    with labs.Lab(boards + 1) as lab:
-        for index in range(1, boards + 1):
-            if loss:
-                lab.drop_multicast(index, loss)
-        lab.limit(0, AIR_BITS_PER_S)
-        server = OurServer(lab, root, work, "--rate", str(AIR_BITS_PER_S))
-        before = sent_bytes(lab)
-        at_s = int(time.time() + 3 + 0.3 * boards)
-        processes = []
-        for index in range(1, boards + 1):
-            folder = work / f"board{index}"
-            shutil.rmtree(folder, ignore_errors=True)
-            where = ("--server", lab.address(0), "--flash", str(folder), "--iface", lab.address(index))
-            what = ("--image", "fw", "--id", f"b{index}", "--at", str(at_s), "--json", str(folder) + ".json")
-            processes.append(lab.start(index, *GAPCAST, "board", *where, *what, "--limit", "120"))
-        codes = []
-        for process in processes:
-            process.communicate(timeout=180)
-            codes.append(process.returncode)
-        air = sent_bytes(lab) - before
-        server.stop()
-    if any(codes):
-        return None
-    rows = [json.loads((work / f"board{index}.json").read_text()) for index in range(1, boards + 1)]
-    ideal_s = image_bytes * 8 / AIR_BITS_PER_S
-    return max(row["elapsed_s"] for row in rows) / ideal_s, air / image_bytes
+def contestants() -> list[type[Contestant]]:
+    return [Gapcast, *PEERS, StockOurs, StockTheirs]
 
 
-def sent_bytes(lab: labs.Lab) -> int:
-    """What host 0 has put on the wire."""
-    argv = lab.argv(0, "cat", "/sys/class/net/eth0/statistics/tx_bytes")
-    return int(subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True).stdout)
+def present(names: Sequence[str], results: report.Results) -> list[Contestant]:
+    """Those that can run here; the others are told and noted."""
+    made = []
+    for kind in contestants():
+        if kind.name not in names:
+            continue
+        contestant = kind()
+        reason = contestant.missing()
+        if reason is None:
+            made.append(contestant)
+        else:
+            print(f"{kind.name} is left out: {reason}")
+            results.left_out.append([kind.name, reason])
+    return made
 
 
-def median(values: list[float | None]) -> float | None:
-    good = [value for value in values if value is not None]
-    return statistics.median(good) if len(good) * 2 > len(values) else None
-
-
-def stock_cases(repeats: int, work: Path) -> list[Row]:
-    rows: list[Row] = []
-    for clients, loss in ((1, 0.0), (5, 0.0), (3, 0.01)):
-        times: dict[str, list[float | None]] = {"gapcast": [], "atftpd": []}
-        for _repeat in range(repeats):
-            for server_type in (OurServer, Atftpd):
-                times[server_type.name].append(stock_run(server_type, clients, loss, work))
-        ours, theirs = median(times["gapcast"]), median(times["atftpd"])
-        ratio = ours / theirs if ours and theirs else None
-        rows.append(
-            {
-                "clients": clients,
-                "loss": loss,
-                "gapcast_s": ours,
-                "atftpd_s": theirs,
-                "ratio": ratio,
-                "all": times,
-            }
-        )
-        case = f"atftp x {clients}, {loss:.0%} loss"
-        print(f"{case}: gapcast {show(ours)} s, atftpd {show(theirs)} s, ratio {show(ratio)}")
-    return rows
-
-
-def board_cases(repeats: int, work: Path) -> list[Row]:
-    rows: list[Row] = []
-    for boards, loss in ((1, 0.0), (10, 0.0), (10, 0.2), (20, 0.1)):
-        runs = [board_run(boards, loss, work) for _repeat in range(repeats)]
-        times = [run[0] if run else None for run in runs]
-        air = [run[1] if run else None for run in runs]
-        rows.append({"boards": boards, "loss": loss, "time": median(times), "air": median(air), "all": runs})
-        case = f"boards x {boards}, {loss:.0%} loss"
-        print(f"{case}: time {show(median(times))} x, air {show(median(air))} x the image")
-    return rows
-
-
-def show(value: float | None) -> str:
-    return f"{value:.2f}" if value is not None else "failed"
-
-
-def prepare(work: Path) -> None:
-    root = work / "root"
+def make_images(root: Path, size: str) -> None:
+    """fw.bin, the image, and fw.gap, the container in which our boards want it."""
+    gapcast = [sys.executable, "-m", "gapcast", "image"]
     root.mkdir()
-    (root / "stock.bin").write_bytes(os.urandom(STOCK_BYTES))
-    sample = [
-        *GAPCAST,
-        "image",
-        "sample",
-        "--size",
-        IMAGE_SIZE,
-        "--version",
-        "2.0",
+    sample = [*gapcast, "sample", "--size", size, "--version", "2.0", "-o", str(root / "fw.bin")]
+    build = [
+        *gapcast,
+        "build",
+        str(root / "fw.bin"),
+        "--name",
+        "fw",
+        "--board",
+        "SIM",
         "-o",
-        str(work / "fw.bin"),
+        str(root / "fw.gap"),
     ]
-    build = [*GAPCAST, "image", "build", str(work / "fw.bin"), "--name", "fw", "--board", "SIM"]
-    for argv in (sample, [*build, "-o", str(root / "fw.gap")]):
+    for argv in (sample, build):
         subprocess.run(argv, check=True, capture_output=True, timeout=60)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure Gapcast beside its peers.")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=("stock", "boards"))
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    reason = labs.why_not() or (
-        None if shutil.which("atftpd") and shutil.which("atftp") else "needs atftp and atftpd"
-    )
-    if reason:
-        print(f"bench skipped: {reason}")
-        return 0
-    result: dict[str, object] = {"repeats": arguments.repeats, "python": sys.version.split()[0]}
+def measure(
+    case: Case, present: list[Contestant], work: Path, options: argparse.Namespace
+) -> Iterator[Trial]:
+    """All runs of one case, on one network."""
+    playing = [contestant for contestant in present if contestant.stock == case.stock]
+    for contestant in list(playing):
+        if reason := contestant.skips(case):
+            print(f"  {contestant.name} does not take part: {reason}")
+            playing.remove(contestant)
+    if reason := air.why_not_loss(case.loss):
+        print(f"  skipped: {reason}")
+        return
+    failures = dict.fromkeys((contestant.name for contestant in playing), 0)
+    root = work / "root"
+    with air.Air(case.receivers, case.rate_bps, case.loss) as network:
+        stage = Stage(network, case, root / "fw.bin", root, work / "run", options.limit)
+        for repeat in range(options.repeats):
+            for place in range(len(playing)):  # not always the same after the same
+                contestant = playing[(place + repeat) % len(playing)]
+                if failures[contestant.name] < contestant.tries:
+                    trial = contestant.run(stage)
+                    failures[contestant.name] += bool(trial.failure)
+                    tell(trial, repeat + 1)
+                    yield trial
+
+
+def tell(trial: Trial, repeat: int) -> None:
+    """One line as soon as a run is over."""
+    case = Case.parse(trial.case)
+    busy = f"cores {trial.busy:.0%} busy" if trial.busy is not None else ""
+    result = trial.failure or f"time {number(trial.time(case.rate_bps))}, air {number(trial.air)}, {busy}"
+    print(f"  {repeat}. {trial.contestant}: {result}", flush=True)
+
+
+def machine(options: argparse.Namespace) -> dict[str, object]:
+    """What the figures belong to."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
+    versions = {}
+    for package in PACKAGES:
+        argv = ["dpkg-query", "-W", "-f", "${Version}", package]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=20)
+        except OSError:
+            break
+        if done.returncode == 0 and done.stdout:
+            versions[package] = done.stdout
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "kernel": platform.release().partition("-")[0],
+        "python": platform.python_version(),
+        "repeats": options.repeats,
+        "versions": versions,
+    }
+
+
+def run_all(options: argparse.Namespace, results: report.Results) -> None:
+    """Every case; what is there is saved after each run."""
+    air.remove_leftovers()
     with tempfile.TemporaryDirectory(prefix="gapcast-bench-") as name:
         work = Path(name)
-        prepare(work)
-        if arguments.only != "boards":
-            result["stock"] = stock_cases(arguments.repeats, work)
-        if arguments.only != "stock":
-            result["boards"] = board_cases(arguments.repeats, work)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 0
+        make_images(work / "root", options.size)
+        results.about |= machine(options) | {"image_bytes": (work / "root" / "fw.bin").stat().st_size}
+        taking_part = present(options.only, results)
+        for case in options.cases:
+            print(f"{case.key}: {case.title}", flush=True)
+            before = len(results.trials)
+            for trial in measure(case, taking_part, work, options):
+                results.trials.append(trial)
+                results.save(options.json)
+            table = [cells(row) for row in rows(results.trials[before:])]
+            if table:
+                print(aligned([["", "time", "range", "air", ""], *table]), flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = arguments(argv)
+    results = report.Results()
+    code = 0
+    if options.sources:
+        results = report.Results.load([Path(name) for name in options.sources.split(",")])
+    elif reason := air.why_not():
+        print(f"bench skipped: {reason}")
+        return 0
+    else:
+        try:
+            run_all(options, results)
+        except KeyboardInterrupt:
+            print("interrupted: what was measured before is kept", file=sys.stderr)
+            code = EXIT_INTERRUPTED
+    if results.trials:
+        written = report.write(results, options.report)
+        print("wrote", ", ".join(str(path) for path in written))
+    ours = [trial for trial in results.trials if trial.contestant.startswith("gapcast") and trial.failure]
+    return code or (1 if ours else 0)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -146,6 +146,8 @@ def open_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]
     for name, function in names.items():
         monkeypatch.setattr(time, name, function, raising=False)
     monkeypatch.setattr(gc, "mem_alloc", lambda: 0, raising=False)
+    # A whole test run is in this heap: collecting it at each phase of each boot is what would take the time.
+    monkeypatch.setattr(gc, "collect", lambda: 0)
     modules = {name: importlib.import_module(name) for name in ("sim_world", "sim_select", "sim_socket")}
     sim_world: Any = modules["sim_world"]
     sim_world.folder = str(folder)

@@ -26,7 +26,7 @@ class Receiver:
 
     def __init__(self, talk: Talk, data: Talk) -> None:
         self.requests: list[tuple[bytes, Any]] = []
-        self.datas: list[tuple[bytes, Any]] = []
+        self.blocks: list[tuple[bytes, Any]] = []
         self._talk = talk
         self._data = data
         self._stop = threading.Event()
@@ -45,7 +45,7 @@ class Receiver:
             threading.Thread(target=self._serve, args=(sock, seen, answer), daemon=True)
             for sock, seen, answer in (
                 (self.main, self.requests, self._talk),
-                (self.tid, self.datas, self._data),
+                (self.tid, self.blocks, self._data),
             )
         ]
         for thread in threads:
@@ -95,7 +95,7 @@ def test_it_is_sent_once_and_acknowledged(world: World) -> None:
     with Receiver(ack_0, ack_1).running() as receiver:
         assert send(world, receiver.server)[0] is True
     assert [data for data, _ in receiver.requests] == [b"\0\2report/board-1\0octet\0"]
-    assert [data for data, _ in receiver.datas] == [b"\0\3\0\1" + DATAGRAM]
+    assert [data for data, _ in receiver.blocks] == [b"\0\3\0\1" + DATAGRAM]
 
 
 def test_a_server_that_is_silent_costs_the_limit_and_few_datagrams(world: World) -> None:
@@ -132,8 +132,8 @@ def test_lost_answers_are_waited_for_again(world: World, first: int, second: int
     """The whole exchange starts again from another port when the server stays silent in it."""
     with Receiver(dropping(first, ack_0), dropping(second, ack_1)).running() as receiver:
         assert send(world, receiver.server, limit_ms=6000)[0] is True
-    assert len(receiver.datas) == second + 1
-    assert {data for data, _ in receiver.datas} == {b"\0\3\0\1" + DATAGRAM}
+    assert len(receiver.blocks) == second + 1
+    assert {data for data, _ in receiver.blocks} == {b"\0\3\0\1" + DATAGRAM}
     ports = {peer for _, peer in receiver.requests}
     assert len(ports) == 1 + (first >= 3) + (second >= 3)
 
@@ -182,7 +182,7 @@ def test_an_unknown_tid_starts_it_again(world: World) -> None:
     """The server was started anew between WRQ and DATA."""
 
     def forgotten(receiver: Receiver, data: bytes, peer: Any) -> None:
-        if len(receiver.datas) == 1:
+        if len(receiver.blocks) == 1:
             receiver.tid.sendto(wire.pack_error(wire.ERR_UNKNOWN_TID, "who?"), peer)
         else:
             ack_1(receiver, data, peer)
@@ -212,11 +212,11 @@ def test_strangers_are_not_believed(world: World) -> None:
             said, took_ms = send(world, receiver.server, limit_ms=700)
         assert said is False
         assert took_ms < 700 + SLACK_MS
-        assert not receiver.datas
+        assert not receiver.blocks
         with Receiver(ack_0, junk).running() as receiver:
             said, took_ms = send(world, receiver.server, limit_ms=700)
         assert said is False
-        assert receiver.datas
+        assert receiver.blocks
 
 
 def test_empty_datagrams_deafen_one_socket_only(world: World) -> None:

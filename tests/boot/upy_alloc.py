@@ -204,7 +204,7 @@ def main():  # noqa: PLR0915 - one measurement after another
     rx = make_receiver(True)
     job = BareSession()
     job.rx = rx
-    job._download = download.Download(Stop(sink, rx, 60), clock, Progress(), 1000)
+    job._download = download.Download(Stop(sink, rx, 60), clock, Progress(), 1000, 1000)
     job._download.gaps = rx.gaps
     job._download.size_bytes = BLOCKS * 1024
     job._ack_buf = bytearray(4)

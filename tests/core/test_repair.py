@@ -165,6 +165,43 @@ def test_a_repeated_window_is_acknowledged_once_more():
     assert acks == [no, no, no, 4]
 
 
+def test_a_window_whose_end_did_not_come_goes_on_from_there():
+    """A board's receive queue is shorter than a window; the server waits long, and repeats what fitted."""
+    machine = reader(20, window=8)
+    for number in range(1, 7):
+        assert hear(machine, number) == number  # 7 and 8 did not fit into the queue
+    machine.tick(99)
+    assert take_ack(machine) == repair.NO_ACK
+    machine.tick(100)
+    assert take_ack(machine) == 6
+    machine.tick(200)
+    assert take_ack(machine) == repair.NO_ACK  # asked once
+
+
+def test_a_window_repeated_in_part_is_answered_when_the_queue_is_empty():
+    machine = reader(20, window=8, ranges=[(3, 9)])  # a Gapcast server: its window may be on its way
+    for number in range(1, 7):
+        assert hear(machine, number) == number + 2
+    machine.tick(200)
+    assert take_ack(machine) == repair.NO_ACK
+    for at_ms in (300, 600, 900):
+        for number in range(1, 6):
+            assert hear(machine, number, now_ms=at_ms) == 0
+            assert take_ack(machine) == repair.NO_ACK
+        machine.tick(at_ms + 100)
+        assert take_ack(machine) == 6
+
+
+def test_a_repair_of_a_gap_that_is_lost_too_is_asked_for_again():
+    machine = reader(20, window=8)
+    assert hear(machine, 2) == 0
+    assert take_ack(machine) == 0
+    assert hear(machine, 2, now_ms=99) == 0
+    assert take_ack(machine) == repair.NO_ACK
+    assert hear(machine, 2, now_ms=100) == 0
+    assert take_ack(machine) == 0
+
+
 def test_far_numbers_are_ignored():
     machine = reader(20)
     hear(machine, 1)
@@ -241,8 +278,9 @@ def test_a_repair_of_nothing_is_our_own_error():
 
 def test_silence_repeats_the_ack_and_then_gives_up():
     for ranges, step_ms, repeats in (([(1, 5)], repair.REPEAT_MS, 8), (None, repair.STOCK_REPEAT_MS, 3)):
-        machine = reader(10, ranges=ranges)
+        machine = reader(10, ranges=ranges, window=1)
         hear(machine, 1, now_ms=0)
+        assert take_ack(machine) == 1
         times = []
         now_ms = 0
         while machine.failed is None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +129,30 @@ def test_errors_of_the_operator(run: Run, tmp_path: Path) -> None:
     assert "no board 'x'" in complaint(run("show", "x"))
     (tmp_path / "fleet.db").write_bytes(b"what is this")
     assert "no database" in complaint(run("list"))
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "b"], ["add", "b", "--key-out"]])
+def test_a_state_that_cannot_be_looked_at(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if command[0] == "add":
+        command = [*command, str(tmp_path / "key")]
+
+    def try_it(path: Path) -> str:
+        code = main(["fleet", *command, "--state", str(path)])
+        return complaint((code, *capsys.readouterr()))
+
+    assert "name too long" in try_it(tmp_path / ("x" * 300)).lower()
+    secret = tmp_path / "secret"
+    stat_of = os.stat
+
+    def forbidden(path: Any, *more: Any, **named: Any) -> os.stat_result:
+        if str(path).startswith(str(secret)):
+            raise PermissionError(13, "Permission denied")
+        return stat_of(path, *more, **named)
+
+    monkeypatch.setattr(os, "stat", forbidden)  # root may look everywhere
+    assert "Permission denied" in try_it(secret / "fleet.db")
 
 
 def test_control_characters_do_not_reach_the_terminal(run: Run, tmp_path: Path) -> None:

@@ -179,6 +179,19 @@ def test_the_key_itself_is_safe(lab: Path, capsys: Capture) -> None:
     assert "public key only" in capsys.readouterr().err
 
 
+def test_no_output_replaces_a_private_key(lab: Path, capsys: Capture) -> None:
+    key = lab / "b.pem"
+    before = key.read_bytes()
+    for command in (
+        ["image", "sample", "--size", "9000", "--version", "1"],
+        ["image", "build", str(lab / "fw.bin"), "--key", str(lab / "a.pem")],
+        ["image", "sign", str(lab / "signed.gap"), "--key", str(lab / "a.pem")],
+    ):
+        assert main([*command, "-o", str(key)]) == 2
+        assert "is a private key" in capsys.readouterr().err
+    assert key.read_bytes() == before
+
+
 def test_an_image_for_another_chip_than_the_boards(lab: Path, capsys: Capture) -> None:
     container, key = read_container(lab / "signed.gap"), load_private(lab / "a.pem")
     header = container.header

@@ -20,6 +20,7 @@ from gapcast_core import report
 from gapcast_core.container import HEADER_BYTES
 
 BLOCK = 1024
+LIMIT_MS = 30 * 60 * 1000
 CHUNK = 4096
 MAX_BOOTS = 12  # of one life: a board that resets more often does not come to rest
 POWER_ON, SOFT_RESET = 1, 5
@@ -70,7 +71,7 @@ class MemoryTransfer:
     rig: Rig
 
     def __init__(self, _server: Any, _ip: str, name: str, sink: Any, clock: Any, progress: Any, *rest: Any):
-        self.download = self.rig.download.Download(sink, clock, progress, *rest)
+        self.download = self.rig.download.Download(sink, clock, progress, rest[0], LIMIT_MS, *rest[1:])
         self.repaired_blocks = self.repaired_bytes = 0
         self.ranges_known = True
         self._sink = sink

@@ -27,6 +27,7 @@ from .virtual import MAIN, Link, Net, VirtualServer
 
 EXAMPLES = int(os.environ.get("GAPCAST_EXAMPLES", "100"))
 SIZE = 150_000
+SMALL = bytes(300)
 FORGED = [(f"10.66.{number}.6", 1000 + number) for number in range(8)]
 OPTIONS = [
     ("blksize", "1024"),
@@ -129,6 +130,7 @@ def test_forged_joins_hold_nobody_up(company: str) -> None:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "f").write_bytes(bytes(50_000))
+    (tmp_path / "small").write_bytes(SMALL)
     (tmp_path / "firmware.gap").write_bytes(bytes(50_000))
     return tmp_path
 
@@ -235,6 +237,41 @@ def test_data_1_without_options_is_capped_for_all_hosts(server: Running) -> None
     for sock in socks:
         sock.close()
     assert 1 <= got <= 2 * PLAIN_PER_S
+
+
+def test_a_host_that_proved_itself_is_served_however_many_are_forged(server: Running) -> None:
+    """Also more of its own a second than strangers have."""
+    flood = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(40)]
+    for number, sock in enumerate(flood, 1):
+        sock.bind((f"127.0.67.{number}", 0))
+    fetch_small("127.0.69.1", server.port)
+    for _round in range(3 * PLAIN_PER_HOST_PER_S):
+        for sock in flood:
+            sock.sendto(rrq("f"), ("127.0.0.1", server.port))
+        fetch_small("127.0.69.1", server.port)
+    for sock in flood:
+        sock.close()
+    server.stop()
+    events = [event["event"] for event in (*server.seen, *drain(server))]
+    assert events.count("plain_limited") == 1  # at most one line a minute
+
+
+def drain(server: Running) -> list[dict[str, object]]:
+    found = []
+    while not server.lines.empty():
+        found.append(server.lines.get())
+    return found
+
+
+def fetch_small(host: str, port: int) -> None:
+    """Without options, the one block of a file, as tftp-hpa does it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, 0))
+        sock.settimeout(WAIT_S)
+        sock.sendto(rrq("small"), ("127.0.0.1", port))
+        data, tid = sock.recvfrom(600)
+        assert data == b"\0\3\0\1" + SMALL
+        sock.sendto(wire.pack_ack(1), tid)
 
 
 def ask_again(sock: socket.socket, port: int) -> None:

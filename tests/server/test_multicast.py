@@ -245,6 +245,31 @@ def test_the_stream_ends_when_the_last_ack_is_lost() -> None:
     assert len(server.events("stream_end")) == 1
 
 
+def test_a_first_one_that_wants_nothing_does_not_take_the_stream_away() -> None:
+    """ACK `total` before any DATA ends the stream unsent; whoever comes then still gets it by multicast."""
+    net = Net()
+    data = content(300_000)
+    server = VirtualServer(net, data, rate_bps=20e6)
+    first = ("10.66.6.6", 1)
+    heard: list[tuple[str, int]] = []
+
+    def full(reply: bytes, source: tuple[str, int]) -> None:
+        if reply[1] == wire.OP_OACK and not heard:
+            heard.append(source)
+            net.send(wire.pack_ack(293), first, source)
+
+    net.attach(first, full)
+    pairs = [("blksize", "1024"), ("tsize", "0"), ("multicast", ""), ("ranges", "")]
+    net.send(wire.pack_request(wire.OP_RRQ, "f", pairs), first, MAIN)
+    net.run(0.1, until=lambda: bool(heard))
+    boards = [Board(net, number, len(data)) for number in (1, 2)]
+    play(net, list(boards))
+    assert heard
+    assert [board.bytes() == data for board in boards] == [True, True]
+    assert [board.repairs for board in boards] == [0, 0]
+    assert sorted({number for _when, number in server.data_sent()}) == list(range(1, 294))
+
+
 # ---- stock clients ----
 
 

@@ -72,6 +72,17 @@ def test_errors_of_the_operator_are_one_line(
     assert "not a rate" in complaint(capsys, root, "--rate", "quick")
 
 
+def test_the_boards_keys_are_not_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    for state in (root / "fleet.db", root / "sub" / "fleet.db", link / "fleet.db", root / "x" / ".." / "f"):
+        assert "which is served" in complaint(capsys, str(root), "--state", str(state))
+    assert "which is served" in complaint(capsys, str(link), "--state", str(root / "fleet.db"))
+    assert list(root.iterdir()) == []
+
+
 def test_port_69_without_permission(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gapcast.net.slots import Slots
-from gapcast.protocol.credit import Credit, PerSecond, error_within
+from gapcast.protocol.credit import Credit, PerSecond, Recent, error_within
 from gapcast.protocol.types import Address
 from gapcast_core.errors import PeerError
 
@@ -110,6 +110,17 @@ def test_permissions_a_second() -> None:
     assert sum(limit.may(f"h{number}", 5.5) for number in range(100)) == 7
     assert not limit.may("b", 5.99)
     assert limit.may("a", 6.01)
+
+
+def test_hosts_are_remembered_for_a_while_and_not_without_end() -> None:
+    recent = Recent(3, 10.0)
+    for number in range(4):
+        recent.note(f"h{number}", 1.0)
+    assert [recent.has(f"h{number}", 2.0) for number in range(4)] == [False, True, True, True]
+    recent.note("h1", 5.0)
+    recent.note("h4", 5.0)  # h2 was heard longest ago
+    assert [recent.has(f"h{number}", 6.0) for number in range(1, 5)] == [True, False, True, True]
+    assert [recent.has(f"h{number}", 12.0) for number in range(1, 5)] == [True, False, False, True]
 
 
 def test_credit() -> None:

@@ -163,6 +163,30 @@ def test_containers_are_found_by_content_id(root: Path, monkeypatch: pytest.Monk
     assert read(served, wanted) == first
 
 
+@pytest.mark.parametrize("change", [-1, -1024, 1, 4096])
+def test_a_container_that_is_not_as_long_as_it_says_is_not_offered(
+    root: Path, monkeypatch: pytest.MonkeyPatch, change: int
+) -> None:
+    """It is being copied, or was cut: nor does it hide a whole one with the same header."""
+    monkeypatch.setattr(store, "LOOKS_AT_ONCE", 100)
+    whole = container("1")
+    torn = whole[:change] if change < 0 else whole + bytes(change)
+    served = Store(root)
+    wanted = "gap/" + content_id(whole)
+    (root / "a.gap").write_bytes(torn)
+    assert reason(served, "a.hdr") == "not_found"
+    assert reason(served, wanted) == "not_found"
+    assert read(served, "a.gap") == torn  # a plain file it is
+    (root / "b.gap").write_bytes(whole)
+    (root / "c.gap").write_bytes(torn)
+    assert read(served, wanted) == whole
+    assert read(served, "b.hdr") == whole[:1024]
+    (root / "b.gap").unlink()
+    (root / "a.gap").write_bytes(whole)  # the copy is done
+    assert read(served, wanted) == whole
+    assert read(served, "a.hdr") == whole[:1024]
+
+
 def test_an_id_is_not_served_from_a_file_that_was_overwritten_in_place(root: Path) -> None:
     first, second = container("1"), container("2")
     (root / "a.gap").write_bytes(first)

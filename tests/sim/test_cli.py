@@ -148,6 +148,14 @@ def test_whom_boards_trust(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "--trust" in error_of(capsys, "sim", "--cpython", "--trust", "key.pub.pem")
 
 
+@pytest.mark.parametrize("option", [("--app", "hang"), ("--size", "64k")])
+def test_what_is_for_the_sample_is_not_ignored_for_an_image(
+    here: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+) -> None:
+    (here / "fw.gap").write_bytes(b"x")
+    assert option[0] in error_of(capsys, "sim", "fw.gap", *option)
+
+
 @pytest.mark.parametrize("command", ["sim", "board"])
 def test_the_help_tells_of_signatures_and_power(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert main([command, "--help"]) == 0

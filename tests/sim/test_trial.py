@@ -201,6 +201,19 @@ def test_only_what_was_there_before_is_downloaded_again(tmp_path: Path) -> None:
     assert read_slot(tmp_path, 0) == b""
 
 
+def test_what_was_downloaded_again_is_measured_where_the_image_went(tmp_path: Path) -> None:
+    """Not in the slot that runs in the end: the board goes back."""
+    (tmp_path / "ota_0.bin").write_bytes(bytes(20000))
+    update = (
+        "header(); open(folder + '/ota_1.bin', 'wb').write(bytes(20000));"
+        "tell('verified', repaired_blocks=0, repaired_bytes=0);"
+        "tell('result', outcome='updated', detail='', heap_peak_bytes=1, slot_bytes=20500); sys.exit(3)"
+    )
+    board, _ = play(tmp_path, update, WENT_BACK, power_cuts=1)
+    assert board.result.outcome == "rolled_back"
+    assert board.result.bytes_again == 500
+
+
 def test_the_launcher_reads_otadata_as_the_boot_loader_does(world: World, tmp_path: Path) -> None:
     ota, nor = world.ota, world.nor("otadata")
     assert boot_choice(tmp_path / "none") is None
@@ -247,6 +260,15 @@ def test_whose_image_boards_take(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="signed by key") as caught:
         place_image(tmp_path, tmp_path / "signed.gap", ())
     assert "--trust" in str(caught.value.hint)
+
+
+def test_a_boards_settings_are_for_its_owner(tmp_path: Path) -> None:
+    settings = tmp_path / "gapcast.json"
+    settings.write_text("x" * 5000)
+    settings.chmod(0o644)
+    prepare(BoardSpec("b", tmp_path, "127.0.0.1", 6969, "image", "127.0.0.1", report_key="ab" * 32), b"")
+    assert settings.stat().st_mode & 0o777 == 0o600
+    assert json.loads(settings.read_text())["report_key"] == "ab" * 32
 
 
 def test_boards_are_known_to_the_server_by_keys_that_stay(tmp_path: Path) -> None:

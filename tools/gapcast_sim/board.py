@@ -185,8 +185,9 @@ class SimBoard:
         choice = boot_choice(self.spec.folder)
         if choice is not None:
             result.confirmed = choice == (result.slot, True)
-        if self._meter is not None and result.digest_ok and result.slot is not None:
-            result.bytes_again = self._meter.bytes_again(result.slot, self.recorder.stored_bytes)
+        written = self.recorder.written_slot
+        if self._meter is not None and written is not None:
+            result.bytes_again = self._meter.bytes_again(written, self.recorder.stored_bytes)
         if self.ok or result.outcome in FAILURES:
             return
         if result.offered_version is None:

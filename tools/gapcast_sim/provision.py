@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,11 +126,19 @@ def prepare(spec: BoardSpec, factory: bytes) -> None:
         spec.folder.mkdir(parents=True, exist_ok=True)
         if not slot.exists():
             slot.write_bytes(factory)
-        (spec.folder / "gapcast.json").write_text(json.dumps(spec.settings()))
+        _write_private(spec.folder / "gapcast.json", json.dumps(spec.settings()))
         set_world(spec)
     except OSError as error:
         message = f"cannot write the board's flash in {spec.folder}: {error.strerror}"
         raise OperatorError(message, "name a folder of your own, or one that is not there yet") from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Of mode 0600 before anything is in it: it holds the report key. Raises OSError."""
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w") as file:
+        os.fchmod(file.fileno(), 0o600)  # one of an earlier version may be open to others
+        file.truncate()
+        file.write(text)
 
 
 def set_world(

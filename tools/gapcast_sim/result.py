@@ -62,6 +62,7 @@ class Recorder:
     _unsent: int = 0
     _keeps: bool = False  # the next map is what was kept
     stored_bytes: int = 0  # payload and digest table of the image offered
+    written_slot: int | None = None  # where the image is, complete; the board may have gone back from it
 
     def take(self, event: Event) -> None:
         """One event line of the board."""
@@ -143,6 +144,8 @@ class Recorder:
     def _on_verified(self, event: Event) -> None:
         self.result.elapsed_s = (event["ms"] - self._started_ms) / 1000
         self.result.digest_ok = True
+        if self.result.slot is not None:
+            self.written_slot = 1 - self.result.slot
         self.result.repaired_blocks = event["repaired_blocks"]
         self.result.repaired_bytes = event["repaired_bytes"]
         if self._streams == 1 and self._unsent:

@@ -100,6 +100,9 @@ def sim(ctx: click.Context, /, image: Path | None, **typed: Any) -> None:
     options = Options(**typed)
     if options.trust and image is None:
         raise OperatorError("--trust is for an IMAGE of yours", "the sample's own key is trusted anyway")
+    for name in ("size", "app"):
+        if image is not None and ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise OperatorError(f"--{name} is for the sample", "leave it out, or leave IMAGE out")
     if options.json_file:
         check_output("--json", options.json_file)
     check_output("--picture", options.picture)

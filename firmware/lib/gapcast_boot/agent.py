@@ -10,6 +10,7 @@ import esp32
 import machine
 
 from gapcast_core import container, wire
+from gapcast_core.errors import PeerError
 
 from . import flash, health, net, port, trial
 from .config import DEFAULTS, load_config
@@ -103,8 +104,10 @@ class _Boot:
 
     def _connect(self):
         config = self._config
-        self._local_ip = self.link.up(config, self._clock)
-        health.use_network(self.link.nic)
+        try:
+            self._local_ip = self.link.up(config, self._clock)
+        finally:  # it may come up yet, while the application runs
+            health.use_network(self.link.nic)
         self._server = port.resolve(config["server"], config["port"])
         if self._hold:
             self._hold()
@@ -120,16 +123,25 @@ class _Boot:
         return "on_trial", on_trial.version
 
     def _ask(self):
+        if self._rolled_back:  # the old application has its turn, whatever there is to fetch
+            self._deliver()
+            return "rolled_back", self._rolled_back
         raw, name = self._fetch_header()
-        self._news.tell_error()
         self._deliver()
+        if self._news.tell_error():
+            self._deliver()
         if raw is None:
             return "up_to_date", "the server has no image for this board"
-        header = container.parse_header(raw)
+        content = binascii.unhexlify(container.content_id(raw))
+        try:
+            header = container.parse_header(raw)
+        except PeerError as exc:
+            self._news.unreadable(content, exc.reason)
+            self._deliver()
+            return "refused", exc.reason
         self.progress.header(header)
         if _already_running(header):
             return "up_to_date", header.version
-        content = binascii.unhexlify(container.content_id(raw))
         return self._update(raw, header, content, (name, self._config["image"] + ".gap"))
 
     def _update(self, raw, header, content, names):
@@ -141,10 +153,11 @@ class _Boot:
         except Refused as exc:
             return self._refuse(exc, header, content)
         try:
+            port.drop(*_UPDATING)
             self._news.installed(header, content)
             self._deliver()
-        except OSError:
-            pass  # NVS is full; the image is to boot already
+        except Exception:  # no memory, whatever: the image is to boot already
+            pass
         return "updated", header.version
 
     def _judge(self, raw, header, content):
@@ -156,11 +169,9 @@ class _Boot:
         return signed, slot
 
     def _refuse(self, refused, header, content):
-        if refused.reason == "rolled_back_before":
-            if self._rolled_back:
-                return "rolled_back", self._rolled_back
-            if content in [pair[1] for pair in self._journal.failed()]:
-                return "refused", str(refused)  # that it was rolled back has been told
+        failed = [pair[1] for pair in self._journal.failed()]
+        if refused.reason == "rolled_back_before" and content in failed:
+            return "refused", str(refused)  # that it was rolled back has been told
         self._news.refused(header, content, str(refused))
         self._deliver()
         return "refused", str(refused)
@@ -170,7 +181,6 @@ class _Boot:
 
         link = self._server, self._local_ip, self._clock, self.progress
         Update(link, names, self._config, self._journal, header, slot, raw).run(content, signed)
-        port.drop(*_UPDATING)
 
     def _fetch_header(self):
         """(header bytes, name to fetch the image by); (None, None) when there is nothing to do."""

@@ -9,6 +9,9 @@ from gapcast_core.gaps import GapList
 
 BLKSIZE_BYTES = 1024  # four blocks fill a flash sector, and a frame fits any MTU
 PROGRESS_MS = 200
+# A server may offer less than asked for (RFC 2348), and at 8 bytes and a round trip each it would take
+# hours. No server does below TFTP's own default.
+MIN_BLKSIZE_BYTES = 512
 MAX_RESTARTS = 1  # a server that changes the size or block size again and again gets no third try
 
 
@@ -16,10 +19,10 @@ class Download:
     """State of one download.
 
     expected_bytes: the size it must have (an image's header says it), or None.
-    stall_ms: how long it may go without a new block.
+    stall_ms: how long it may go without a new block. limit_ms: how long it may take in all.
     """
 
-    def __init__(self, sink, clock, progress, stall_ms, expected_bytes=None):
+    def __init__(self, sink, clock, progress, stall_ms, limit_ms, expected_bytes=None):
         self.gaps = None
         self.blksize = BLKSIZE_BYTES
         self.size_bytes = None
@@ -33,6 +36,7 @@ class Download:
         self._expected_bytes = expected_bytes
         self._restarts = 0
         self._last_new_ms = clock.now_ms()
+        self._deadline_ms = self._last_new_ms + limit_ms
         self._told_ms = 0
 
     @property
@@ -44,8 +48,15 @@ class Download:
         return -1 if self.gaps is None else self.gaps.missing_blocks
 
     def stalled(self, now_ms):
-        """True when nothing new has come for too long, whatever else is going on."""
-        return now_ms - self._last_new_ms > self._stall_ms
+        """True when nothing new has come for too long, or all takes too long: whatever else is going on."""
+        return now_ms - self._last_new_ms > self._stall_ms or self.overdue(now_ms)
+
+    def overdue(self, now_ms):
+        return now_ms > self._deadline_ms
+
+    def limit(self, limit_ms):
+        """So long it may take from now on."""
+        self._deadline_ms = self.clock.now_ms() + limit_ms
 
     def preset(self, gaps):
         """Only these blocks of BLKSIZE_BYTES are missing, of a file of `expected_bytes`.
@@ -62,8 +73,10 @@ class Download:
     def adopt(self, offer):
         """Set the gap list up at the first offer; a later one must fit it.
 
-        Raises PeerError `wrong_size`, `size_changed`: what is in flash stays in the gap list.
+        Raises PeerError `small_blocks`, `wrong_size`, `size_changed`: what is in flash stays in the gap list.
         """
+        if offer.blksize < MIN_BLKSIZE_BYTES:
+            raise PeerError("small_blocks")
         if offer.size_bytes is None and offer.blksize == self.blksize:
             offer.size_bytes = self.size_bytes  # `tsize` is optional (RFC 2349); an earlier answer had it
         if self._expected_bytes is not None and offer.size_bytes not in (None, self._expected_bytes):
@@ -74,6 +87,8 @@ class Download:
             if self._restarts == MAX_RESTARTS:
                 raise PeerError("size_changed")
             self._restarts += 1
+        else:
+            self._last_new_ms = self.clock.now_ms()  # somebody is there: the question's second was for that
         self.gaps = GapList(offer.blocks())
         self._set_blksize(offer.blksize)
         self.size_bytes = offer.size_bytes

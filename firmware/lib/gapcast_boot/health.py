@@ -14,15 +14,17 @@ application's own check is true. Without that within `health_ms` (gapcast.json, 
 after an exception in `run`, the reason is written down, the board resets, and the boot loader
 starts the old firmware again.
 
-Until then one hardware timer is in use, number 3 or, on chips with two, 1.
+Until then one hardware timer is in use, number 3 or, on chips with fewer, the last.
 """
 
 import machine
 
 from . import trial as trials
+from .config import DEFAULTS
 from .journal import Journal
 
-_TIMERS = (3, 1)
+_TIMERS = (3, 1, 0)
+_HEALTH_MS = (100, 3600000)  # what makes sense of `health_ms`: without a deadline a hang is for ever
 
 
 class _State:
@@ -36,6 +38,7 @@ class _State:
         self.timer = None
         self.confirming = False
         self.late = False
+        self.kept = False  # nothing (more) to confirm
         self.why = "the application never called health.alive()"
         self.on_confirmed = None
 
@@ -56,13 +59,25 @@ def begin(trial, config, on_confirmed=None):
     _state.on_confirmed = on_confirmed
     if trial is None:
         return
+    if config["health"] == "boot":
+        _state.why = trials.UNREACHED
     for number in _TIMERS:
         try:
             _state.timer = machine.Timer(number)
         except ValueError:  # a chip with fewer timers
             continue
-        _state.timer.init(mode=machine.Timer.ONE_SHOT, period=config["health_ms"], callback=_deadline)
+        period_ms = _health_ms(config)
+        _state.timer.init(mode=machine.Timer.ONE_SHOT, period=period_ms, callback=_deadline)
         return
+
+
+def _health_ms(config):
+    """The setting, or the default for what is none."""
+    period_ms = config["health_ms"]
+    is_number = isinstance(period_ms, int) and not isinstance(period_ms, bool)
+    if is_number and _HEALTH_MS[0] <= period_ms <= _HEALTH_MS[1]:
+        return period_ms
+    return DEFAULTS["health_ms"]
 
 
 def use_network(nic):
@@ -73,27 +88,41 @@ def use_network(nic):
 def alive(check=None):
     """The application works. True when there is nothing (more) to confirm.
 
-    check: called while on trial; what it returns says whether the application is healthy. When it
-    raises, the firmware is given up at once.
+    check: called until it was true once; what it returns says whether the application is healthy.
+    When it raises on trial, the firmware is given up at once.
     """
-    if _state.trial is None and _state.known:
+    if _state.kept:
         return True
     if not _state.known:
         _look()
         return _state.trial is None
+    healthy = _is_healthy(check)
+    if _state.trial is None:
+        if healthy:
+            # The boot loader may wait for it all the same: NVS has been erased, or another tool flashed it.
+            trials.keep_running()
+            _state.kept = True
+        return True
+    if healthy:
+        confirm()
+    return healthy
+
+
+def _is_healthy(check):
     if not _is_online():
         _state.why = "the network was not up"
         return False
-    if check is not None:
-        try:
-            healthy = check()
-        except Exception as exc:
+    if check is None:
+        return True
+    try:
+        healthy = check()
+    except Exception as exc:
+        if _state.trial is not None:
             _give_up("health check: %s: %s" % (type(exc).__name__, exc))
-            raise
-        if not healthy:
-            _state.why = "the application's health check was never true"
-            return False
-    confirm()
+        raise
+    if not healthy:
+        _state.why = "the application's health check was never true"
+        return False
     return True
 
 
@@ -127,6 +156,7 @@ def confirm():
     try:
         trials.confirm(journal, trial, _news(journal))
         _state.trial = None
+        _state.kept = True
     finally:
         _state.confirming = False
         if _state.trial is not None and _state.late:
@@ -142,11 +172,11 @@ def confirm():
 
 def _look():
     """Pre-boot did not get as far as to say whether this is a trial (or this is no boot)."""
-    _state.known = True
     try:
         _state.trial = trials.running(Journal())
     except OSError:
-        return  # no NVS, no trial
+        _state.trial = None  # no NVS, no trial
+    _state.known = True  # last: without memory it has to look again
 
 
 def _is_online():
@@ -157,7 +187,7 @@ def _is_online():
 
             nic = network.WLAN(network.STA_IF)
         return nic.isconnected()
-    except OSError:
+    except (OSError, AttributeError, ImportError):  # or a build without Wi-Fi
         return False
 
 
@@ -169,7 +199,7 @@ def _news(journal):
 
 def _settings():
     if _state.config is None:
-        from .config import DEFAULTS, load_config
+        from .config import load_config
 
         try:
             _state.config = load_config()

@@ -17,10 +17,12 @@ import esp32
 
 NAMESPACE = "gapcast"
 ID_BYTES = 16  # of a digest of a table, and of a content id
-MAX_FAILED = 4
+MAX_FAILED = 12  # images published one after the other, all bad, of which each is tried once
 MAX_TEXT_BYTES = 100
 MAX_COUNT = 255
-_MAX_BLOB_BYTES = 400
+_MAX_BLOB_BYTES = 400  # the longest value: 12 failed images have 384
+# Rather an old value than none: these are not erased to be written anew.
+_PRECIOUS = ("counter", "failed", "seq", "trial")
 
 # How far the other slot is prepared for an image.
 NOT_PREPARED = 0
@@ -71,7 +73,14 @@ class Journal:
         return bytes(buffer[:length])
 
     def put(self, key, value):
-        self._nvs.set_blob(key, value)
+        try:
+            self._nvs.set_blob(key, value)
+        except OSError:
+            if key in _PRECIOUS and self.get(key):
+                raise
+            # Somebody else's value of another type; or the old one and the new one do not both fit.
+            self.drop(key)
+            self._nvs.set_blob(key, value)
         self._nvs.commit()
 
     def drop(self, key):
@@ -81,6 +90,11 @@ class Journal:
             self._nvs.commit()
         except OSError:
             pass
+
+    def make_room(self):
+        """NVS is full: forget what is only to be told."""
+        for key in ("error", "news", "told"):
+            self.drop(key)
 
     # -- texts and numbers ----------------------------------------------------------------
 

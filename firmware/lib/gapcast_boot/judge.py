@@ -39,11 +39,12 @@ def judge(raw, header, content, config, journal):
 
 def _signer(raw, config):
     """The key id, None for nobody's. Raises Refused."""
-    if not config["keys"] and not config["allow_unsigned"]:
+    allow_unsigned = config["allow_unsigned"] is True  # not for a "false" in quotes
+    if not config["keys"] and not allow_unsigned:
         raise Refused("no_keys", "this board trusts no key")
     keys = signature.parse_keys(config["keys"])
     try:
-        return signature.check_header(raw, keys, config["allow_unsigned"])
+        return signature.check_header(raw, keys, allow_unsigned)
     except PeerError as exc:
         raise Refused(exc.reason)
 
@@ -61,7 +62,7 @@ def _other_slot(running):
 
 def _check_history(header, content, config, journal):
     """An image that was rolled back is not taken again, unless the operator says so."""
-    if config["retry_failed"]:
+    if config["retry_failed"] is True:
         return
     table = header.table_digest[:ID_BYTES]
     pairs = journal.failed()

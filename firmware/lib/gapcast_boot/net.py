@@ -38,7 +38,11 @@ class Link:
         Raises NetworkError after config["network_timeout_ms"], or as soon as the reason is known.
         """
         self._is_wifi = not config.get("lan")
-        self.nic = nic = self._wifi(config) if self._is_wifi else _lan(config["lan"])
+        if self._is_wifi:
+            self._start_wifi(config)
+        else:
+            self._start_lan(config["lan"])
+        nic = self.nic
         start_ms = clock.now_ms()
         probed = False
         while not nic.isconnected():
@@ -55,15 +59,18 @@ class Link:
             port.sleep_ms(POLL_MS)
         return nic.ifconfig()[0]
 
-    def _wifi(self, config):
-        nic = network.WLAN(network.STA_IF)
+    def _start_wifi(self, config):
+        self.nic = nic = network.WLAN(network.STA_IF)  # at once: whatever fails below, it is released
         nic.active(True)
         self._says_why = _set_reconnects(nic, RECONNECTS)
         if not nic.isconnected():
             nic.connect(config["wifi_ssid"], config.get("wifi_password"))
         # Modem sleep is the ESP32's default: it wakes per beacon and loses multicast.
         nic.config(pm=nic.PM_NONE)
-        return nic
+
+    def _start_lan(self, arguments):
+        self.nic = network.LAN(**arguments)
+        self.nic.active(True)
 
     def release(self):
         """Hand the network to the application: connected, with the default power saving.
@@ -81,8 +88,8 @@ class Link:
             else:
                 nic.disconnect()
                 nic.active(False)
-        except OSError:
-            pass  # the application will find out by itself
+        except Exception:  # whatever a driver raises: the application will find out by itself
+            pass
 
 
 def _check(status):
@@ -98,9 +105,3 @@ def _set_reconnects(nic, count):
         return nic.config("reconnects") == count
     except (ValueError, TypeError, OSError):
         return False  # a port without that setting
-
-
-def _lan(arguments):
-    nic = network.LAN(**arguments)
-    nic.active(True)
-    return nic

@@ -26,7 +26,7 @@ _FAILED = 5
 
 def board_id(config):
     """The name of this board in reports."""
-    return config.get("id") or binascii.hexlify(machine.unique_id()).decode()
+    return str(config.get("id") or "") or binascii.hexlify(machine.unique_id()).decode()
 
 
 class News:
@@ -46,13 +46,22 @@ class News:
         self._tell(_ROLLED_BACK, trial.content, trial.version, trial.counter, reason)
 
     def refused(self, header, content, reason):
+        """Told at a later boot when something waits: a refusal comes again, a rollback does not."""
+        if self._waits():
+            return
         self._tell(_REFUSED, content, header.version, header.counter, reason)
+
+    def unreadable(self, content, reason):
+        """A header that says nothing one could believe."""
+        if self._waits():
+            return
+        self._tell(_REFUSED, content, "", 0, reason)
 
     def failed(self, reason):
         self._tell(_FAILED, _NO_CONTENT, "", 0, reason)
 
     def _tell(self, state, content, version, counter, reason):
-        """Keep the report; it goes out with the next `deliver`. Raises OSError."""
+        """Keep the report; it goes out with the next `deliver`. A full NVS is no reason to fail."""
         if not self._config.get("report_key"):
             return
         about = bytes([state]) + content + reason.encode()
@@ -66,9 +75,12 @@ class News:
         except (ValueError, TypeError, GapcastError) as exc:  # a bad key or id in the settings
             journal.put_text("error", "report: %s" % exc)
             return
-        journal.put_number("seq", sequence)
-        journal.put("news", b"\0" + packed)
-        journal.put("told", told)
+        try:
+            journal.put_number("seq", sequence)
+            journal.put("news", b"\0" + packed)
+            journal.put("told", told)
+        except OSError:
+            pass
 
     def _pack(self, sequence, state, content, version, counter, reason):
         from gapcast_core import report
@@ -79,14 +91,20 @@ class News:
         return report.pack_report(key, name, sequence, state, content, version, board, counter, reason)
 
     def tell_error(self):
-        """The failure that an earlier pre-boot kept."""
+        """The failure that an earlier pre-boot kept, when nothing else waits. True: it waits now."""
+        if self._waits():
+            return False
         error = self._journal.text("error")
         if error:
             self._journal.drop("error")
             self.failed(error)
+        return self._waits()
+
+    def _waits(self):
+        return bool(self._journal.get("news"))
 
     def deliver(self, server, local_ip, clock):
-        """Send what is waiting: nothing, or one exchange of at most DELIVERY_MS. Raises OSError."""
+        """Send what is waiting: nothing, or one exchange of at most DELIVERY_MS."""
         waiting = self._journal.get("news")
         if not waiting:
             return
@@ -95,9 +113,12 @@ class News:
         try:
             name = board_id(self._config)
             sent = reporting.send(server, local_ip, clock, name, waiting[1:], DELIVERY_MS)
-        except OSError:
+        except (OSError, TypeError, ValueError, GapcastError):  # or the settings are bad
             sent = False
-        if sent or waiting[0] + 1 >= MAX_DELIVERIES:
-            self._journal.drop("news")
-        else:
-            self._journal.put("news", struct.pack("B", waiting[0] + 1) + waiting[1:])
+        try:
+            if not sent and waiting[0] + 1 < MAX_DELIVERIES:
+                self._journal.put("news", struct.pack("B", waiting[0] + 1) + waiting[1:])
+                return
+        except OSError:
+            pass  # nowhere to count it: then this was the last time
+        self._journal.drop("news")

@@ -26,6 +26,7 @@ MAX_UNHEARD = 2  # sessions without one DATA: multicast does not reach this boar
 RETRY_MIN_MS = 300
 RETRY_SPAN_MS = 1200
 LIMIT_MS = 30 * 60 * 1000  # a server that drips must not hold the application back for ever
+HEAD_LIMIT = 4  # the same for the head of a file: so many times its stall_ms
 
 
 class TransferError(Exception):
@@ -44,7 +45,7 @@ class Transfer:
     """
 
     def __init__(self, server, local_ip, name, sink, clock, progress, stall_ms, expected_bytes=None):
-        self.download = Download(sink, clock, progress, stall_ms, expected_bytes)
+        self.download = Download(sink, clock, progress, stall_ms, LIMIT_MS, expected_bytes)
         self.repaired_blocks = 0  # stored from unicast answers
         self.repaired_bytes = 0
         self._server = server
@@ -53,7 +54,6 @@ class Transfer:
         self._clock = clock
         self._progress = progress
         self._stall_ms = stall_ms
-        self._deadline_ms = clock.now_ms() + LIMIT_MS
         self._session = None  # the last multicast session: its TID wants to hear of us
         self._turn = False  # the server said that the stream is over
         self._prefer_stream = False
@@ -103,6 +103,7 @@ class Transfer:
     def run_head(self, size_bytes):
         """Only the first `size_bytes` bytes, by unicast, asked for within stall_ms. Raises TransferError."""
         self.download.quiet = True
+        self.download.limit(HEAD_LIMIT * self._stall_ms)
         self._wait_ms = self._stall_ms // ANSWER_TRIES
         while not self._attempt(lambda: self._head(size_bytes)):
             if self.download.complete:
@@ -163,16 +164,20 @@ class Transfer:
         if self._unanswered >= (1 if self.download.quiet else MAX_UNANSWERED):
             raise TransferError(self._why)
         now_ms = self._clock.now_ms()
-        if self.download.stalled(now_ms) or now_ms > self._deadline_ms:
+        self._check_limit(now_ms)
+        if self.download.stalled(now_ms):
             raise TransferError("nothing new for %d ms: %s" % (self._stall_ms, self._why))
+
+    def _check_limit(self, now_ms):
+        if self.download.overdue(now_ms):
+            raise TransferError("not complete in time: %s" % self._why)
 
     def _pause(self):
         """A random moment before the next attempt: a whole fleet may be in the same state."""
         port.sleep_ms(RETRY_MIN_MS + port.random_below(RETRY_SPAN_MS))
 
     def _ask(self, request, asked_ranges=None):
-        if self._clock.now_ms() > self._deadline_ms:
-            raise TransferError("not complete after %d s" % (LIMIT_MS // 1000))
+        self._check_limit(self._clock.now_ms())
         answer = ask(self._server, self._local_ip, self._clock, request, asked_ranges, self._wait_ms)
         self._unanswered = 0
         try:

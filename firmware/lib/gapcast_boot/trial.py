@@ -23,6 +23,7 @@ from .journal import ID_BYTES, Trial
 MAX_TRIES = 3  # of one image whose power was lost: then it may be the one that makes the supply fail
 MAX_BOOTS = 3  # without confirmation, where the boot loader does not go back by itself
 HEAD_DIGEST_BYTES = 8
+UNREACHED = "the server was not reached"  # the reason of a trial that pre-boot was to confirm
 
 
 def start(journal, header, content, signed, slot, anew):
@@ -43,13 +44,17 @@ def start(journal, header, content, signed, slot, anew):
     )
     trial.tries = 1 if anew else tries_of(journal, trial.table, content) + 1
     journal.drop("reason")
-    journal.put_trial(trial)
+    try:
+        journal.put_trial(trial)
+    except OSError:  # an application fills NVS too: an update is worth more than what may be told
+        journal.make_room()
+        journal.put_trial(trial)
     slot.set_boot()
     trial.switched = True
     try:
         journal.put_trial(trial)
-    except OSError:
-        pass  # it is going to boot, and says so itself then
+    except Exception:  # NVS, or no memory: it is going to boot, and says so itself then
+        pass
 
 
 def tries_of(journal, table, content):
@@ -132,19 +137,48 @@ def settle(journal, news):
     # If we went back ourselves, this image is the one that the boot loader waits for.
     keep_running()
     reason = journal.text("reason")
+    if trial.tries < MAX_TRIES and _is_nobodys_fault(reason):
+        journal.drop("reason")
+        _keep_tries(journal, trial)
+        return trial.version, None
     if not reason:
-        if machine.reset_cause() == machine.PWRON_RESET and trial.tries < MAX_TRIES:
-            trial.switched = False
-            trial.booted = 0
-            journal.put_trial(trial)
-            return trial.version, None
         reason = _cause()
         journal.put_text("reason", reason)
-    journal.add_failed(trial.table, trial.content)
+    is_listed = _list_failed(journal, trial)
     news.rolled_back(trial, reason)
-    journal.drop("trial")
+    if is_listed:
+        journal.drop("trial")
+    else:
+        trial.tries = MAX_TRIES  # that keeps it away as well, as long as no other is tried
+        _keep_tries(journal, trial)
     journal.drop("reason")
     return trial.version, reason
+
+
+def _is_nobodys_fault(reason):
+    """The power was lost, or the server: the image may be good."""
+    return reason == UNREACHED or (not reason and machine.reset_cause() == machine.PWRON_RESET)
+
+
+def _keep_tries(journal, trial):
+    """The trial is over, but its tries count."""
+    trial.switched = False
+    trial.booted = 0
+    try:
+        journal.put_trial(trial)
+    except OSError:
+        journal.drop("trial")  # else every boot would settle it again
+
+
+def _list_failed(journal, trial):
+    """False when there is no room in NVS for it, whatever else is given up."""
+    for _attempt in range(2):
+        try:
+            journal.add_failed(trial.table, trial.content)
+            return True
+        except OSError:
+            journal.make_room()
+    return False
 
 
 def _cause():
@@ -160,8 +194,15 @@ def _cause():
 
 
 def keep_running():
-    """Tell the boot loader to keep the running image."""
+    """Tell the boot loader to keep the running image.
+
+    mark_app_valid marks what otadata names. That is another slot when the boot loader passed over a
+    damaged image, or when nothing has reset the board since set_boot.
+    """
     try:
+        running = esp32.Partition(esp32.Partition.RUNNING)
+        if esp32.Partition(esp32.Partition.BOOT).info()[4] != running.info()[4]:
+            running.set_boot()
         esp32.Partition.mark_app_valid_cancel_rollback()
     except OSError:  # no otadata yet, or a boot loader without rollback: nothing to confirm
         pass

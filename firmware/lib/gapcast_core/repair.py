@@ -11,6 +11,7 @@ from .errors import UsageError
 NO_ACK = -1
 REPEAT_MS = 500  # a silent Gapcast server gets our last ACK again; its own timer is shorter
 GIVE_UP_REPEATS = 8
+ASK_AGAIN_MS = 100  # what comes sooner may have been on its way before our ACK
 STOCK_REPEAT_MS = 6000  # see receiver.py
 STOCK_GIVE_UP_REPEATS = 3
 
@@ -31,7 +32,9 @@ class Reader:
         self._total = total
         self._next = 1  # the next number of the virtual file
         self._in_window = 0
-        self._asked_again = False
+        self._asked_again = False  # since the last block in order
+        self._asked_ms = now_ms
+        self._stale = False  # the server repeated blocks that we have
         self._full_bytes = wire.HEADER_BYTES + offer.blksize
         self._last_frame = False
         self._heard_ms = now_ms
@@ -66,13 +69,20 @@ class Reader:
         ahead = ((frame[2] << 8 | frame[3]) - self._next) & 0xFFFF
         if ahead == 0:
             return self._in_order(length, now_ms)
-        if ahead == 0xFFFF:
-            self.ack = self._next - 1  # our ACK was lost: the server repeats its window
-        elif ahead < 0x8000 and not self._asked_again:
-            self.ack = self._next - 1  # a block is lost: resume from here (RFC 7440 section 4)
-            self._asked_again = True
-            self._in_window = 0
+        if ahead >= 0x8000 and ahead != 0xFFFF:
+            self._stale = True
+        elif not self._asked_again or now_ms - self._asked_ms >= ASK_AGAIN_MS:
+            # Ahead: a block is lost (RFC 7440 section 4). The one before: our ACK was lost.
+            self._ask_again(now_ms)
         return False
+
+    def _ask_again(self, now_ms):
+        """Resume from here."""
+        self.ack = self._next - 1
+        self._asked_again = True
+        self._asked_ms = now_ms
+        self._stale = False
+        self._in_window = 0
 
     def _in_order(self, length, now_ms):
         """Only the file's last block can be short; a frame that is too short is no block at all."""
@@ -122,6 +132,10 @@ class Reader:
     def tick(self, now_ms):
         """Nothing came for a while; call it about every 100 ms."""
         stock = self.offer.ranges is None
+        if (self._stale or (stock and self._in_window)) and self.quiet_ms(now_ms) >= ASK_AGAIN_MS:
+            # The end of a window is lost: it did not fit into a board's short queue, and would not the
+            # next time. Now the queue is empty. A Gapcast server's window may be waiting for the pacer.
+            self._ask_again(now_ms)
         repeat_ms = STOCK_REPEAT_MS if stock else REPEAT_MS
         if now_ms - self._heard_ms > repeat_ms * (self.repeats + 1):
             self.repeats += 1

@@ -39,7 +39,7 @@ def list_boards(state: Path | None, as_json: bool) -> None:
     """All boards with their last report."""
     path = state or default_path()
     boards: list[Board] = []
-    if path.exists():  # to look is no reason to make a file
+    if _exists(path):  # to look is no reason to make a file
         with Fleet(path) as known:
             boards = known.boards()
     if as_json:
@@ -169,9 +169,17 @@ def write_key(path: Path, key: bytes) -> None:
 
 def _open(state: Path | None) -> Fleet:
     path = state or default_path()
-    if not path.exists():
+    if not _exists(path):
         raise OperatorError(f"{path} does not exist", "`gapcast fleet add` makes the first board known")
     return Fleet(path)
+
+
+def _exists(path: Path) -> bool:
+    """Raises OperatorError when that cannot be told."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise OperatorError(f"{path} cannot be looked at: {error.strerror}", "see --state") from error
 
 
 def _fields(board: Board) -> dict[str, object]:

@@ -43,9 +43,9 @@ def default_path() -> Path:
 
 def open_database(path: Path) -> sqlite3.Connection:
     """The connection; a missing file is made. Raises OperatorError."""
-    if path.is_dir():
-        raise OperatorError(f"{path} is a folder", "name the file that holds the fleet's state")
     try:
+        if path.is_dir():
+            raise OperatorError(f"{path} is a folder", "name the file that holds the fleet's state")
         _make_private(path)
     except OSError as error:
         raise OperatorError(f"{path} cannot be opened: {error.strerror}", "see --state") from error

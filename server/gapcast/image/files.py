@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from gapcast.errors import OperatorError
 
+_PRIVATE_KEY = b"PRIVATE KEY-----"
+_KEY_HEAD_BYTES = 4096  # PEM may have text before it
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
 
 
@@ -90,7 +92,7 @@ def _replaceable(path: Path) -> Path:
     """What `path` names, links followed: a regular file, or nothing yet.
 
     Raises:
-        OperatorError: It is anything else, which a rename would destroy.
+        OperatorError: It is anything else, which a rename would destroy, or a private key.
         OSError: It cannot be looked at.
     """
     try:
@@ -101,6 +103,9 @@ def _replaceable(path: Path) -> Path:
         raise OperatorError(f"{path} is a directory", "give the name of a file in it")
     if not stat.S_ISREG(mode):
         raise OperatorError(f"{path} is a device, a pipe or a socket", "give the name of a file")
+    with path.open("rb") as file:
+        if _PRIVATE_KEY in file.read(_KEY_HEAD_BYTES):
+            raise OperatorError(f"{path} is a private key", "give another name: there may be no copy of it")
     return path.resolve()
 
 

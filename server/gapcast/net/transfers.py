@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gapcast.net.endpoint import Endpoint
 from gapcast.net.ports import Ports
 from gapcast.net.slots import Slots
-from gapcast.protocol.credit import ANSWER_RATIO, PerSecond
+from gapcast.protocol.credit import ANSWER_RATIO, PerSecond, Recent
 from gapcast.protocol.events import Dropped
 from gapcast.protocol.negotiate import Request, UnicastPlan, plan_unicast
 from gapcast.protocol.types import Address
@@ -22,6 +22,13 @@ MAX_PER_HOST = 64  # one host that opens ports without end; a whole bench may si
 # DATA 1 as the answer to a forged RRQ without options: RFC 1350 knows no other, 516 bytes for some 20.
 PLAIN_PER_S = 100
 PLAIN_PER_HOST_PER_S = 10
+# Hosts that took a transfer to its end, or are at it, do use this server: forgeries in other names must not
+# stop them. What is forged in their names has limits of its own: 103 kB/s to one of them at most.
+PROVEN_PER_S = 2000
+PROVEN_PER_HOST_PER_S = 200
+MAX_PROVEN_HOSTS = 1024  # real hosts, each with an address of its own; the one heard longest ago is forgotten
+PROVEN_S = 600.0
+LIMIT_TOLD_EVERY_S = 60.0
 
 
 @dataclass(slots=True)
@@ -50,6 +57,9 @@ class Transfers:
         self._require_options = require_options
         self._slots: Slots[_Running] = Slots(MAX_TRANSFERS, MAX_PER_HOST, self._evict)
         self._plain = PerSecond(PLAIN_PER_S, PLAIN_PER_HOST_PER_S)
+        self._plain_proven = PerSecond(PROVEN_PER_S, PROVEN_PER_HOST_PER_S)
+        self._proven = Recent(MAX_PROVEN_HOSTS, PROVEN_S)
+        self._limit_told_at = float("-inf")
 
     def is_repeated(self, request: Request, source: Address, asked: str) -> bool:
         """The RRQ of a running transfer again; another RRQ from its port ends that transfer."""
@@ -80,6 +90,8 @@ class Transfers:
 
         def on_closed(_endpoint: Endpoint) -> None:
             self._slots.remove(source, running)
+            if transfer.verified:
+                self._proven.note(source[0], self._ports.loop.time())
 
         endpoint = self._ports.endpoint(sock, transfer, None, on_closed)
         running = _Running(transfer, endpoint, request, asked, plan)
@@ -97,9 +109,14 @@ class Transfers:
             return True
         if self._require_options:
             raise PeerError("no_options", ERR_OPTION)
-        if self._plain.may(source[0], now):
+        host = source[0]
+        proven = self._proven.has(host, now) or self._slots.has_proven(host)
+        if (self._plain_proven if proven else self._plain).may(host, now):
             return True
         self._ports.report.event(Dropped("plain_limited"))
+        if now - self._limit_told_at >= LIMIT_TOLD_EVERY_S:
+            self._limit_told_at = now
+            self._ports.report.line("plain_limited", {"address": host})
         return False
 
     def _evict(self, running: _Running) -> None:

@@ -64,6 +64,26 @@ class PerSecond:
         return True
 
 
+class Recent:
+    """Hosts that proved their address within the last `kept_s` seconds, the last `limit` of them."""
+
+    def __init__(self, limit: int, kept_s: float) -> None:
+        self._limit = limit
+        self._kept_s = kept_s
+        self._at: dict[str, float] = {}  # the one noted longest ago first
+
+    def note(self, host: str, now: float) -> None:
+        """It did so just now."""
+        self._at.pop(host, None)
+        if len(self._at) >= self._limit:
+            del self._at[next(iter(self._at))]
+        self._at[host] = now
+
+    def has(self, host: str, now: float) -> bool:
+        """Whether it did."""
+        return now - self._at.get(host, float("-inf")) < self._kept_s
+
+
 def error_within(code: int, text: str, received_bytes: int) -> bytes | None:
     """An ERROR that is no longer than its cause allows: the text is cut, or nothing is said at all."""
     room = int(received_bytes * ANSWER_RATIO) - _ERROR_BYTES

@@ -144,3 +144,5 @@ class Membership(ABC):
             oack = member.plan.oack(self.group, is_master, ranges)  # a short request: no mending for it
         if member.heard or member.credit.spend(len(oack)):
             self._out.append(Datagram(oack, member.address))
+        else:
+            self._out.append(ev.Dropped("no_credit"))

@@ -262,10 +262,8 @@ class Transfer:
     def _is_hopeless(self, now: float) -> bool:
         if not self.verified:
             return now >= self._asked_at + UNPROVEN_S
-        waited = now - self._progress_at
-        if self._all_sent() and self._tries > END_TRIES:
-            return waited > END_S
-        return self._tries > END_TRIES and waited > GIVE_UP_S
+        patience_s = END_S if self._all_sent() else GIVE_UP_S
+        return self._tries > END_TRIES and now - self._progress_at > patience_s
 
     def _all_sent(self) -> bool:
         """Whether the last window is out, so that only the last ACK may be missing."""
@@ -273,7 +271,9 @@ class Transfer:
 
     def _send_oack(self, now: float) -> None:
         oack = next((oack for oack in self._oacks if self._credit.spend(len(oack))), None)
-        if oack is not None:
+        if oack is None:
+            self._out.append(Dropped("no_credit"))
+        else:
             self._out.append(Datagram(oack, self.peer))
             self._offers += 1
             self._offered_at = now

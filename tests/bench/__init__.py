@@ -1,0 +1,1 @@
+"""Gapcast and its peers, measured side by side: `make bench`."""
