@@ -13,28 +13,43 @@ def written(needs, limit=400):
 
 def test_a_file_is_cut_into_generations():
     plan = gen.Plan(130, 64)
-    assert plan.count == 3
-    assert [plan.size(g) for g in range(3)] == [64, 64, 2]
-    assert [plan.first(g) for g in range(3)] == [1, 65, 129]
-    assert [plan.end(g) for g in range(3)] == [64, 128, 130]
+    assert (plan.count, plan.pairs) == (3, 2)
+    units = [gen.alone(g) for g in range(3)]
+    assert units == [0, 1, 3]
+    assert [plan.size(u) for u in units] == [64, 64, 2]
+    assert [plan.first(u) for u in units] == [1, 65, 129]
+    assert [plan.end(u) for u in units] == [64, 128, 130]
     assert [plan.of(block) for block in (1, 64, 65, 128, 129, 130)] == [0, 0, 1, 1, 2, 2]
     assert [plan.passed(position) for position in (1, 64, 65, 66, 129, 130, 131)] == [0, 0, 1, 1, 2, 2, 3]
+
+
+def test_pairs_of_generations():
+    plan = gen.Plan(200, 64)
+    assert [gen.whole(g) for g in range(4)] == [2, 2, 5, 5]
+    assert [(plan.first(u), plan.end(u), plan.size(u)) for u in (2, 5)] == [(1, 128, 128), (129, 200, 72)]
+    assert [plan.size(u) for u in (6, 7, 8)] == [-56, -120, -56], "there are no such units"
+    assert gen.Plan(100, 64).size(gen.whole(0)) == 100
 
 
 def test_files_that_block_numbers_cannot_name():
     assert gen.Plan(256 * 64, 64).fits
     assert not gen.Plan(256 * 64 + 1, 64).fits
-    assert gen.Plan(32767, 128).fits
-    assert not gen.Plan(32768, 128).fits
     assert not gen.Plan(0, 64).fits
     misused(gen.Plan, 10, 0)
-    misused(gen.Plan, 10, 129)
+    misused(gen.Plan, 10, 65)
 
 
 def test_a_symbol_s_number():
-    assert gen.number(0, 128) == 0x8000
-    assert gen.number(1, 128) == 0x8080
-    assert gen.number(255, 255) == 0xFFFF
+    assert gen.number(gen.whole(0), 0) == 0x8000
+    assert gen.number(gen.whole(2), 127) == 0x817F
+    assert gen.number(gen.alone(2), 0) == 0x8180
+    assert gen.number(gen.alone(255), 63) == 0xFFFF
+    for generation in (0, 1, 2, 255):
+        for unit in (gen.alone(generation), gen.whole(generation)):
+            for index in (0, 1, gen.max_symbols(unit) - 1):
+                number = gen.number(unit, index)
+                assert gen.unit_of(number) == unit
+                assert gen.symbol_of(number) == 128 + index
 
 
 def test_the_server_s_offer():

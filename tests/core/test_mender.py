@@ -34,16 +34,20 @@ def image(total=TOTAL):
     return [bytes([dice.below(256) for _i in range(BLKSIZE)]) for _block in range(total)]
 
 
-def symbol_of(data, plan, generation, symbol):
-    first = plan.first(generation) - 1
-    return slow_repair(data[first : first + plan.size(generation)], symbol)
+def symbol_of(data, plan, unit, symbol):
+    first = plan.first(unit) - 1
+    return slow_repair(data[first : first + plan.size(unit)], symbol)
 
 
-def solve(one, data, generation):
+def number(unit, symbol):
+    return gen.number(unit, symbol - gen.FIRST_REPAIR_SYMBOL)
+
+
+def solve(one, data, unit):
     """Solve as the shell does; what was found, by block."""
     found = {}
-    missing = one.begin(generation)
-    first = one.plan.first(generation)
+    missing = one.begin(unit)
+    first = one.plan.first(unit)
     while True:
         known = one.pool.next_known()
         if known < 0:
@@ -61,12 +65,13 @@ def test_lost_blocks_come_back():
     data = image()
     one = make()
     hear(one, [1, 2, 4, 5, 6, 8] + list(range(9, 19)) + [20])
-    assert one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1) == mender.NONE
-    assert one.accept(gen.number(0, 131), symbol_of(data, one.plan, 0, 131), 21, 1) == 0
+    assert one.accept(number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1) == mender.NONE
+    assert one.accept(number(0, 131), symbol_of(data, one.plan, 0, 131), 21, 1) == 0
     assert solve(one, data, 0) == {3: data[2], 7: data[6]}
     assert one.done() == mender.NONE
-    assert one.accept(gen.number(2, 255), symbol_of(data, one.plan, 2, 255), 21, 1) == 2
-    assert solve(one, data, 2) == {19: data[18]}
+    last = gen.alone(2)
+    assert one.accept(number(last, 191), symbol_of(data, one.plan, last, 191), 21, 1) == last
+    assert solve(one, data, last) == {19: data[18]}
     one.done()
     assert one.gaps.complete
     assert (one.solved, one.symbols) == (2, 3)
@@ -76,10 +81,10 @@ def test_the_next_one_is_solved_after_the_first():
     data = image()
     one = make()
     hear(one, list(range(2, 9)) + list(range(10, 21)))
-    assert one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1) == 0
+    assert one.accept(number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1) == 0
     missing = one.begin(0)
     assert missing == [0]
-    assert one.accept(gen.number(1, 129), symbol_of(data, one.plan, 1, 129), 21, 1) == mender.NONE
+    assert one.accept(number(1, 129), symbol_of(data, one.plan, 1, 129), 21, 1) == mender.NONE
     for j in range(1, 8):
         one.pool.feed(j, data[j])
     one.pool.solve()
@@ -93,7 +98,7 @@ def test_a_block_that_comes_while_its_generation_is_solved():
     data = image()
     one = make()
     hear(one, range(2, 21))
-    one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1)
+    one.accept(number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1)
     one.begin(0)
     assert hear(one, [1]) == mender.NONE
     for j in range(1, 8):
@@ -108,7 +113,7 @@ def test_a_block_that_comes_late_makes_its_generation_solvable():
     data = image()
     one = make()
     hear(one, range(3, 21))
-    assert one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1) == mender.NONE
+    assert one.accept(number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1) == mender.NONE
     assert hear(one, [1]) == 0
     assert solve(one, data, 0) == {2: data[1]}
 
@@ -118,18 +123,18 @@ def test_symbols_that_are_of_no_use():
     one = make(capacity=4)
     hear(one, range(6, 21))
     frame = symbol_of(data, one.plan, 0, 128)
-    assert one.accept(gen.number(0, 128), frame, 21, 1) == mender.NONE, "five are missing, four have room"
-    assert one.accept(gen.number(1, 128), frame, 21, 1) == mender.NONE, "nothing is missing"
-    assert one.accept(gen.number(3, 128), frame, 21, 1) == mender.NONE, "no such generation"
-    assert one.accept(gen.number(0, 128), frame[:8], 21, 1) == mender.NONE, "another length"
-    assert one.pool.held(0) == one.pool.held(1) == 0
+    assert one.accept(number(1, 128), frame, 21, 1) == mender.NONE, "nothing is missing"
+    assert one.accept(number(4, 128), frame, 21, 1) == mender.NONE, "no such generation"
+    assert one.accept(number(6, 128), frame, 21, 1) == mender.NONE, "no such pair"
+    assert one.accept(number(0, 128), frame[:8], 21, 1) == mender.NONE, "another length"
+    assert one.pool.held(0) == one.pool.held(1) == one.pool.held(4) == one.pool.held(6) == 0
 
 
 def test_symbols_far_ahead_of_the_stream_are_forged():
     one = make(total=200)
     hear(one, range(1, 9))
     assert one.symbols == 0
-    one.accept(gen.number(20, 128), bytes(BLKSIZE), 9, 1)
+    one.accept(number(gen.alone(20), 128), bytes(BLKSIZE), 9, 1)
     assert one.symbols == 0
     assert one.report(9, False, 1000) <= 1, "they do not make the stream seem further on"
 
@@ -156,7 +161,7 @@ def test_what_symbols_are_here_is_not_lacking():
     data = image(80)
     one = make(total=80)
     hear(one, [1, 2, 5, 6, 7, 8, 9])
-    one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 10, 50)
+    one.accept(number(0, 128), symbol_of(data, one.plan, 0, 128), 10, 50)
     hear(one, [10, 11], 50)
     assert reported(one, 12, 60) == [1]
 
@@ -176,25 +181,68 @@ def test_a_report_is_repeated_less_and_less():
     times = [now_ms for now_ms in range(0, 8000, 2) if one.report(21, False, now_ms) >= 0]
     assert len(times) < 20
     assert times[-1] - times[-2] >= mender.REPORT_MAX_MS
-    one.accept(gen.number(1, 128), bytes(BLKSIZE), 21, 8000)
+    one.accept(number(1, 128), bytes(BLKSIZE), 21, 8000)
     assert one.report(21, False, times[-1] + mender.REPORT_MS + 400) >= 0, "the server is there again"
 
 
-def test_what_memory_cannot_hold_is_not_asked_for():
+def test_what_memory_cannot_hold_is_asked_for_one_by_one():
+    data = image()
     one = make(capacity=4)
-    hear(one, [1, 2, 3] + list(range(10, 21)))
-    assert reported(one, 21, 1000, True) == [0, 1, 0]
+    hear(one, [1, 2] + list(range(10, 21)))
+    assert reported(one, 21, 1000, True) == [4, 1, 0]
+    assert list(one.surplus[: one.surplus_count]) == [3, 4]
+    for symbol in range(128, 133):
+        assert one.accept(number(0, symbol), symbol_of(data, one.plan, 0, symbol), 21, 1001) == mender.NONE
+    assert one.pool.held(0) == 4
+    assert reported(one, 21, 1100, True) == [0, 1, 0]
+    assert list(one.surplus[: one.surplus_count]) == [3, 4]
+    assert hear(one, [4]) == mender.NONE
+    assert hear(one, [3]) == 0
+    assert solve(one, data, 0) == {block: data[block - 1] for block in (5, 6, 7, 8)}
+
+
+def test_what_lost_far_more_than_memory_holds_waits_for_the_turn():
+    one = make(total=60, k=30, capacity=4)
+    hear(one, range(22, 60))
+    assert reported(one, 61, 1000, True) == [0, 1]
+    assert one.surplus_count == 0
     assert one.mendable
-    hear(one, [9])
+    hear(one, [60])
     assert not one.mendable
-    assert reported(one, 21, 3000, True) == [0, 0, 0], "so that it gets its turn"
+    assert reported(one, 61, 3000, True) == [0, 0], "so that it gets its turn"
+
+
+def test_a_pair_is_solved_as_one():
+    data = image()
+    one = make()
+    pair = gen.whole(1)
+    hear(one, [2, 3] + list(range(5, 12)) + list(range(13, 21)))
+    assert reported(one, 21, 1000, True) == [2, 1, 0]
+    for symbol in (140, 255):
+        assert (
+            one.accept(number(pair, symbol), symbol_of(data, one.plan, pair, symbol), 21, 1001) == mender.NONE
+        )
+    assert reported(one, 21, 1100, True) == [1, 0, 0], "what a pair needs is told of its first"
+    assert one.accept(number(pair, 200), symbol_of(data, one.plan, pair, 200), 21, 1101) == pair
+    assert solve(one, data, pair) == {block: data[block - 1] for block in (1, 4, 12)}
+    assert one.done() == mender.NONE
+    assert one.gaps.complete
+
+
+def test_half_a_pair_is_not_told_of():
+    one = make(total=96, k=16)
+    hear(one, range(2, 33), 100)
+    one.accept(number(gen.whole(0), 128), bytes(BLKSIZE), 33, 100)
+    one.accept(number(gen.whole(2), 128), bytes(BLKSIZE), 33, 101)
+    hear(one, range(33, 55), 101)
+    assert reported(one, 55, 140) == [0, 0], "the one symbol is here"
 
 
 def test_nothing_is_said_while_the_last_one_is_solved():
     data = image()
     one = make()
     hear(one, range(2, 21))
-    one.accept(gen.number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1)
+    one.accept(number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1)
     assert reported(one, 21, 1000, True) is None
 
 
@@ -209,8 +257,8 @@ def test_a_gap_list_that_runs_out_of_memory():
     hear(one, [2, 4, 8, 12, 20, 30, 40])
     assert one.gaps.merges
     for generation in range(one.plan.count):
-        first = one.plan.first(generation)
-        missing = [b for b in range(first, one.plan.end(generation) + 1) if one.gaps.is_missing(b)]
+        first = one.plan.first(gen.alone(generation))
+        missing = [b for b in range(first, one.plan.end(gen.alone(generation)) + 1) if one.gaps.is_missing(b)]
         assert one._missing[generation] == len(missing)
 
 

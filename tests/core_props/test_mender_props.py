@@ -12,6 +12,7 @@ from gapcast_core import generations, mender
 from gapcast_core.errors import PeerError
 from gapcast_core.fec import Pool
 from gapcast_core.gaps import GapList
+from gapcast_core.options import parse_ranges
 
 K = 8
 BLKSIZE = 8
@@ -22,7 +23,7 @@ PLAN = generations.Plan(TOTAL, K)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("block"), st.integers(1, TOTAL), st.none()),
-        st.tuples(st.just("symbol"), st.integers(0, PLAN.count - 1), st.integers(128, 140)),
+        st.tuples(st.just("symbol"), st.sampled_from([0, 1, 2, 3, 4, 5]), st.integers(0, 12)),
         st.tuples(st.just("report"), st.integers(1, TOTAL + 1), st.booleans()),
         st.tuples(st.just("forged"), st.integers(0, 0xFFFF), st.binary(max_size=12)),
     ),
@@ -65,8 +66,8 @@ def play(script: list[tuple[str, int, object]], capacity: int, forged: bool) -> 
             generation = one.stored(number, now)
         elif kind == "symbol":
             assert isinstance(detail, int)
-            start, size = number * K * BLKSIZE, PLAN.size(number)
-            view = repair_symbols(DATA[start : start + size * BLKSIZE], size, BLKSIZE, [detail])[0]
+            start, size = (PLAN.first(number) - 1) * BLKSIZE, PLAN.size(number)
+            view = repair_symbols(DATA[start : start + size * BLKSIZE], size, BLKSIZE, [128 + detail])[0]
             generation = one.accept(generations.number(number, detail), view, position, now)
         elif kind == "forged" and forged:
             assert isinstance(detail, bytes)
@@ -75,10 +76,14 @@ def play(script: list[tuple[str, int, object]], capacity: int, forged: bool) -> 
             count = one.report(position, bool(detail), now * 20)
             assert -1 <= count <= PLAN.count
             assert all(need <= capacity for need in one.needs)
+            blocks = one.surplus[: one.surplus_count]
+            assert all(one.gaps.is_missing(block) for block in blocks)
+            assert list(blocks) == sorted(set(blocks))
         solved |= solve(one, generation)
         for which in range(PLAN.count):
-            blocks = range(PLAN.first(which), PLAN.end(which) + 1)
-            assert one._missing[which] == sum(one.gaps.is_missing(block) for block in blocks)
+            unit = generations.alone(which)
+            blocks = range(PLAN.first(unit), PLAN.end(unit) + 1)
+            assert one._missing[which] == sum(map(one.gaps.is_missing, blocks))
     if not forged:
         assert all(payload == block_of(number) for number, payload in solved.items())
 
@@ -102,6 +107,17 @@ def test_a_report_is_read_as_it_was_written(needs: list[int], limit: int) -> Non
     assert end <= limit
     told = generations.parse_lacks(buf[:end].decode(), 256)
     assert told == needs[: len(told)]
+
+
+@given(blocks=st.lists(st.integers(1, 65535), max_size=16, unique=True), limit=st.integers(0, 200))
+def test_a_surplus_is_read_as_it_was_written(blocks: list[int], limit: int) -> None:
+    blocks.sort()
+    buf = bytearray(200)
+    end = generations.write_surplus(buf, 0, limit, blocks, len(blocks))
+    assert end <= limit
+    told = [first for first, length in parse_ranges(buf[:end].decode(), 65535) if length == 1]
+    assert told == blocks[: len(told)]
+    assert len(told) == len(blocks) or end > limit - 8
 
 
 @given(text=st.one_of(st.text(max_size=60), st.text(st.sampled_from("0123456789,*-"), max_size=60)))

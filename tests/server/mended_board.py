@@ -17,11 +17,11 @@ TICK_S = 0.1
 class CountingPool:
     """A fec.Pool that knows the file already: as much memory, and no arithmetic."""
 
-    def __init__(self, capacity: int, data: bytes, k: int) -> None:
+    def __init__(self, capacity: int, data: bytes, plan: generations.Plan) -> None:
         self.capacity = capacity
         self._held: dict[int, set[int]] = {}
         self._data = data
-        self._k = k
+        self._plan = plan
         self._decoding = -1
         self._missing: list[int] = []
 
@@ -55,7 +55,7 @@ class CountingPool:
         return False
 
     def block(self, i: int) -> bytes:
-        start = (self._decoding * self._k + self._missing[i]) * 1024
+        start = (self._plan.first(self._decoding) - 1 + self._missing[i]) * 1024
         return self._data[start : start + 1024]
 
 
@@ -122,13 +122,13 @@ class MendedBoard(Client):
         self.net.join((self.offer.group, self.offer.port), self.address)
         if self.offer.repair_group is not None and self._capacity:
             self.net.join((self.offer.repair_group, self.offer.port), self.address)
-            k = self.offer.generation_blocks
+            plan = generations.Plan(self.total, self.offer.generation_blocks)
             pool = (
                 fec.Pool(1024, self._capacity)
                 if self._data is None
-                else CountingPool(self._capacity, self._data, k)
+                else CountingPool(self._capacity, self._data, plan)
             )
-            self.mender = mender.Mender(self.gaps, generations.Plan(self.total, k), pool, self.now_ms)
+            self.mender = mender.Mender(self.gaps, plan, pool, self.now_ms)
             self.rx.mends = True
             self._tell(0)
         self._after()
@@ -202,9 +202,13 @@ class MendedBoard(Client):
         assert self.server is not None
         buf = bytearray(512)
         end = generations.write_lacks(buf, 0, 400, self.mender.needs, count)
-        text = buf[:end].decode()
+        pairs = [(generations.LACKS, buf[:end].decode())]
+        surplus = self.mender.surplus[: self.mender.surplus_count]
+        if count and surplus:
+            end = generations.write_surplus(buf, 0, 400, surplus, len(surplus))
+            pairs.append((offers.opt.RANGES, buf[:end].decode()))
         self.reports += 1
-        self._transmit(wire.pack_request(wire.OP_RRQ, NAME, [(generations.LACKS, text)]), self.server)
+        self._transmit(wire.pack_request(wire.OP_RRQ, NAME, pairs), self.server)
 
     def repair(self) -> None:
         """By unicast, as boards of any kind do when the stream is over."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gapcast.protocol.mending import plan_for
+from gapcast_core import generations
 
 from .clients import Board, Stock
-from .mended_bench import RATE, Bench, outcomes, radio
+from .mended_bench import RATE, REPAIR, Bench, outcomes, radio
 from .mended_board import MendedBoard
 from .virtual import Bytes, Link
 
@@ -19,7 +20,7 @@ BLOCKS = 2057
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
-    ("boards", "loss", "air", "time"), [(10, 0.2, 1.58, 1.75), (50, 0.1, 1.32, 1.40), (10, 0.02, 1.14, 1.22)]
+    ("boards", "loss", "air", "time"), [(10, 0.2, 1.45, 1.51), (50, 0.1, 1.27, 1.33), (10, 0.02, 1.12, 1.18)]
 )
 def test_the_air_that_a_fleet_costs(boards: int, loss: float, air: float, time: float, seed: int) -> None:
     """Times include the gathering of boards, 0.05 here; framing alone costs 1.045."""
@@ -96,14 +97,31 @@ def test_boards_without_memory_for_symbols_get_their_turns() -> None:
     assert not any(board.repairs for board in rich)
 
 
-def test_a_generation_with_more_losses_than_memory_is_fetched() -> None:
+@pytest.mark.parametrize(("loss", "capacity", "repairs"), [(0.2, 12, False), (0.45, 8, True)])
+def test_more_losses_than_memory(loss: float, capacity: int, repairs: bool) -> None:
+    """A few too many come once more in the stream; of far too many a board fetches all by itself."""
     bench = Bench(500)
-    boards = bench.boards(6, 0.2, capacity=12)
+    boards = bench.boards(6, loss, capacity=capacity)
     bench.play()
     bench.over()
     assert outcomes(bench) == {"complete"}
-    assert any(board.repairs for board in boards)
-    assert all(board.mender is not None and board.mender.solved for board in boards)
+    assert any(board.repairs for board in boards) is repairs
+    again = sum(to == REPAIR and data[2] < 0x80 for _when, _source, to, data in bench.net.sent)
+    assert again
+    if not repairs:
+        assert all(board.mender is not None and board.mender.solved for board in boards)
+
+
+def test_symbols_of_pairs_where_little_is_lost() -> None:
+    """By what is lost, not by what is known: at 20 % a pair would lose more than memory holds."""
+    for loss, paired in ((0.08, True), (0.2, False)):
+        bench = Bench(700)
+        bench.boards(10, loss)
+        bench.play()
+        sent = (data for _when, _source, to, data in bench.net.sent if to == REPAIR)
+        numbers = [data[2] << 8 | data[3] for data in sent if data[2] & 0x80]
+        share = sum(generations.unit_of(number) % 3 == generations.WHOLE for number in numbers) / len(numbers)
+        assert share > 0.7 if paired else share < 0.1
 
 
 def test_boards_that_know_no_symbols_are_served_as_ever() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gapcast.protocol.mending import MAX_SYMBOLS, Mending, plan_for
+from gapcast.protocol.again import MAX_TIMES
+from gapcast.protocol.mending import Mending, plan_for
 from gapcast_core import generations, wire
 
 from .mended_bench import REPAIR, Bench, content, outcomes
@@ -22,19 +23,23 @@ def test_a_board_that_always_wants_more_gets_each_symbol_once() -> None:
     assert plan is not None
     mending = Mending(plan, Bytes(content(128)), 1024, 0.0)
     liars = [(f"10.0.0.{number}", 5000) for number in range(1, 5)]
-    mending.report(liars[0], [], 0.0, 0.01)
+    mending.report(liars[0], [], [], 0.0, 0.01)
     mending.stream_at(64, False)
     now = 0.0
     sent: list[int] = []
     for _ in range(4000):
         now += 0.001
         for liar in liars:
-            mending.report(liar, [128, 128], now, 0.01)
+            mending.report(liar, [128, 128], list(range(1, 17)), now, 0.01)
         mending.stream_at(128, True)
         mending.on_time(now)
         if mending.wants_data():
             sent.append(mending.next_data(now)[0])
-    assert len(sent) == len(set(sent)) == 2 * MAX_SYMBOLS
+    symbols = [number for number in sent if number & 0x8000]
+    assert len(symbols) == len(set(symbols)) == 128
+    blocks = [number for number in sent if not number & 0x8000]
+    assert sorted(set(blocks)) == list(range(1, 17))
+    assert len(blocks) == 16 * MAX_TIMES
     assert not mending.wants_data()
     assert mending.on_time(now + 1) == liars, "they get their turns"
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from gapcast.protocol.planner import costs, should_mend
+from gapcast.protocol.planner import costs, pairs_are_cheaper, should_mend
 
 BLKSIZE = 1024
 
@@ -52,3 +52,13 @@ def test_boards_that_have_not_told_count_as_the_others() -> None:
     all_told = costs([[6, 7] * 20], 40, 0.1, BLKSIZE)
     assert some.unicast_bytes == pytest.approx(all_told.unicast_bytes)
     assert some.multicast_bytes > all_told.multicast_bytes, "the worst of forty is worse than of two"
+
+
+def test_pairs_pay_while_their_losses_fit_a_board() -> None:
+    assert pairs_are_cheaper([0.1] * 50, 64)
+    assert pairs_are_cheaper([0.08] * 10, 64)
+    assert not pairs_are_cheaper([0.2] * 10, 64)
+    assert not pairs_are_cheaper([0.14] * 50, 64)
+    assert not pairs_are_cheaper([0.05] * 25 + [0.22] * 25, 64), "half of them would need a surplus each"
+    assert not pairs_are_cheaper([0.0] * 10, 64)
+    assert not pairs_are_cheaper([0.1], 64), "one board alone has no neediest"

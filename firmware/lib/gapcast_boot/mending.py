@@ -13,6 +13,8 @@ POOL_SYMBOLS = (20, 16, 12, 8)  # what is tried
 SPARE_BYTES = 8 * 1024  # of the heap, for the session itself; all of the pool is free again after it
 _SYMBOL_BYTES = 1200  # of the heap for one, with all around it, and blocks of 1 KiB
 _REPORT_BYTES = wire.MAX_REQUEST_BYTES
+_RANGES = b"ranges\0"
+_LACKS_END = _REPORT_BYTES - len(_RANGES) - 6 * generations.SURPLUS_BLOCKS - 10  # the rest is for `ranges`
 
 
 def open_mended(download, answer, local_ip, name):
@@ -132,11 +134,19 @@ class MendedSession(Session):
 
     def _tell(self, count):
         """Report the needs of the first `count` generations."""
-        end = generations.write_lacks(
-            self._report, self._report_at, _REPORT_BYTES - 1, self.mender.needs, count
-        )
-        self._report[end] = 0
-        port.send(self._answer.sock, self._report_view[: end + 1])
+        report = self._report
+        mender = self.mender
+        end = generations.write_lacks(report, self._report_at, _LACKS_END, mender.needs, count)
+        report[end] = 0
+        end += 1
+        if count and mender.surplus_count:
+            report[end : end + len(_RANGES)] = _RANGES
+            end = generations.write_surplus(
+                report, end + len(_RANGES), _REPORT_BYTES - 1, mender.surplus, mender.surplus_count
+            )
+            report[end] = 0
+            end += 1
+        port.send(self._answer.sock, self._report_view[:end])
 
     # -- solving --------------------------------------------------------------------------
 

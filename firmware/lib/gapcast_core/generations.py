@@ -1,10 +1,14 @@
 """Generations of a file, and the option `lacks`: what a board still needs of each (PROTOCOL.md section 11).
 
-A generation is k blocks in a row (64 as a rule); the last one may be shorter. Repair symbols are
-DATA for the session's repair group, numbered 0x8000 | generation << 7 | (symbol - 128), so files
-of such a session have at most 256 generations and 32767 blocks. `lacks` is "" (I could be mended);
-in the server's answer "GROUP,k"; in a report the symbols needed of generation 0, 1, ...:
-`count[*times]`, comma-separated; generations that are not listed have not gone by yet.
+A generation is k blocks in a row (64 as a rule); the last one may be shorter. Two generations in a row
+are a pair. What a repair symbol is made of is its *unit*: one generation, or a whole pair. Units are
+numbered in the order of the stream: 3 x pair, and 0 for the first generation of the pair, 1 for the
+second, WHOLE for both. Repair symbols are DATA for the session's repair group, numbered
+0x8000 | pair << 8 | index: indices 0..127 are symbols 128..255 of the pair, 128..191 are symbols
+128..191 of its first generation, and 192..255 those of its second. So files of such a session have at
+most 256 generations. `lacks` is "" (I could be mended); in the server's answer "GROUP,k"; in a report the
+symbols needed of generation 0, 1, ...: `count[*times]`, comma-separated; generations that are not
+listed have not gone by yet.
 """
 
 from . import options as opt
@@ -13,10 +17,14 @@ from .wire import ERR_OPTION
 
 LACKS = "lacks"
 BLOCKS = 64  # of a generation: what the server offers
-MAX_BLOCKS = 128  # of a generation: data symbols are 0..127
+MAX_BLOCKS = 64  # of a generation
+MAX_NEEDED = 128  # symbols of a pair
 MAX_GENERATIONS = 256
+POOL_BLOCKS = 20  # what a board can solve for at once: 20 KiB, with blocks of 1 KiB
+SURPLUS_BLOCKS = 16  # beyond what it can solve for, a board asks for so many one by one
 FIRST_REPAIR_SYMBOL = 128
 REPAIR_FLAG = 0x8000  # of a block number
+WHOLE = 2
 _ITEM_BYTES = 8  # ",128*256"
 
 
@@ -29,6 +37,7 @@ class Plan:
         self.total_blocks = total_blocks
         self.k = k
         self.count = (total_blocks + k - 1) // k
+        self.pairs = (self.count + 1) // 2
 
     @property
     def fits(self):
@@ -39,27 +48,60 @@ class Plan:
         """The generation of a block."""
         return (block - 1) // self.k
 
-    def first(self, generation):
-        """The number, from 1, of a generation's first block."""
-        return generation * self.k + 1
+    def first(self, unit):
+        """The number, from 1, of a unit's first block."""
+        kind = unit % 3
+        return (unit // 3 * 2 + (kind if kind != WHOLE else 0)) * self.k + 1
 
-    def end(self, generation):
-        """The number of a generation's last block."""
-        last = (generation + 1) * self.k
+    def end(self, unit):
+        """The number of a unit's last block; before its first one when there is no such unit."""
+        kind = unit % 3
+        last = (unit // 3 * 2 + (kind + 1 if kind != WHOLE else 2)) * self.k
         return last if last < self.total_blocks else self.total_blocks
 
-    def size(self, generation):
-        """Blocks in a generation."""
-        return self.end(generation) - generation * self.k
+    def size(self, unit):
+        """Blocks in a unit."""
+        return self.end(unit) - self.first(unit) + 1
 
     def passed(self, position):
         """How many generations lie wholly below block `position`."""
         return self.count if position > self.total_blocks else (position - 1) // self.k
 
 
-def number(generation, symbol):
-    """The block number of a repair symbol."""
-    return REPAIR_FLAG | generation << 7 | symbol - FIRST_REPAIR_SYMBOL
+def alone(generation):
+    """The unit of one generation."""
+    return generation // 2 * 3 + generation % 2
+
+
+def whole(generation):
+    """The unit of the pair that a generation is in."""
+    return generation // 2 * 3 + WHOLE
+
+
+def max_symbols(unit):
+    """How many repair symbols block numbers can name."""
+    return 128 if unit % 3 == WHOLE else 64
+
+
+def number(unit, index):
+    """The block number of the repair symbol FIRST_REPAIR_SYMBOL + index of a unit."""
+    kind = unit % 3
+    if kind != WHOLE:
+        index += 128 + 64 * kind
+    return REPAIR_FLAG | unit // 3 << 8 | index
+
+
+def unit_of(number):
+    """The unit of the repair symbol with that block number."""
+    kind = WHOLE
+    if number & 0x80:
+        kind = number >> 6 & 1
+    return (number >> 8 & 0x7F) * 3 + kind
+
+
+def symbol_of(number):
+    """Which of its unit's repair symbols has that block number, from FIRST_REPAIR_SYMBOL on."""
+    return FIRST_REPAIR_SYMBOL + (number & (0x3F if number & 0x80 else 0x7F))
 
 
 def format_offer(group, k):
@@ -101,10 +143,28 @@ def write_lacks(buf, at, limit, needs, count):
     return at
 
 
+def write_surplus(buf, at, limit, blocks, count):
+    """Write blocks[0..count-1] as a value of `ranges` into buf[at..limit-1]; where it ends."""
+    for i in range(count):
+        if at + _ITEM_BYTES > limit:
+            break
+        if i:
+            buf[at] = 0x2C  # ","
+            at += 1
+        at = _write_number(buf, at, blocks[i])
+    return at
+
+
 def _write_number(buf, at, value):
-    """Up to three digits."""
+    """Decimal, without leading zeros."""
+    if value >= 10000:
+        buf[at] = 0x30 + value // 10000
+        at += 1
+    if value >= 1000:
+        buf[at] = 0x30 + value // 1000 % 10
+        at += 1
     if value >= 100:
-        buf[at] = 0x30 + value // 100
+        buf[at] = 0x30 + value // 100 % 10
         at += 1
     if value >= 10:
         buf[at] = 0x30 + value // 10 % 10
@@ -124,7 +184,7 @@ def parse_lacks(text, generations):
     for item in text.split(",", generations):
         needed, star, times = item.partition("*")
         try:
-            needed = opt.parse_number(needed, 0, MAX_BLOCKS)
+            needed = opt.parse_number(needed, 0, MAX_NEEDED)
             times = opt.parse_number(times, 2, MAX_GENERATIONS) if star else 1
         except PeerError:
             raise PeerError("bad_lacks", ERR_OPTION)

@@ -5,6 +5,8 @@ out. The symbols wait in a pool (fec.py) as memory allows; the blocks that are t
 back from flash by the caller when a generation is solved. Nothing here allocates per packet.
 """
 
+from array import array
+
 from . import generations as gen
 
 REPORT_MS = 12  # between two reports of a board; twice as long each time nothing comes of it
@@ -28,9 +30,12 @@ class Mender:
         self.pool = pool
         self.symbols = 0  # repair symbols heard
         self.solved = 0  # generations
-        self.solving = NONE  # a generation, from `begin` to `done`
+        self.solving = NONE  # a unit, from `begin` to `done`
         self.needs = bytearray(plan.count)  # what `report` tells
+        self.surplus = array("H", [0] * gen.SURPLUS_BLOCKS)  # and the blocks asked for one by one
+        self.surplus_count = 0
         self._missing = bytearray(plan.count)  # blocks, by generation
+        self._paired = bytearray(plan.pairs)  # 1: the last symbol heard was one of the whole pair
         self._heard = NONE  # highest generation of which a symbol was heard
         self._frame_ms = NONE
         self._reported_ms = now_ms
@@ -54,52 +59,74 @@ class Mender:
             end = block + gaps.length(i)
             while block < end:
                 generation = plan.of(block)
-                after = min(end, plan.end(generation) + 1)
+                after = min(end, plan.end(gen.alone(generation)) + 1)
                 self._missing[generation] += after - block
                 block = after
+
+    def missing(self, unit):
+        """Blocks missing of a unit."""
+        generation = unit // 3 * 2
+        kind = unit % 3
+        if kind != gen.WHOLE:
+            generation += kind
+            return self._missing[generation] if generation < self.plan.count else 0
+        missing = self._missing[generation]
+        if generation + 1 < self.plan.count:
+            missing += self._missing[generation + 1]
+        return missing
+
+    def _can_mend(self, unit):
+        """Whether symbols, and its surplus one by one, can still help a unit."""
+        return 0 < self.missing(unit) <= self.pool.capacity + gen.SURPLUS_BLOCKS
 
     # -- what comes in --------------------------------------------------------------------
 
     def stored(self, block, now_ms):
-        """A block that was missing is in flash. The generation that can be solved now, or NONE."""
+        """A block that was missing is in flash. The unit that can be solved now, or NONE."""
         self._hear(now_ms)
         if self.gaps.merges != self._merges:
             self._recount()
             return NONE
         generation = self.plan.of(block)
-        missing = self._missing[generation]
-        if missing:
-            self._missing[generation] = missing - 1
+        if self._missing[generation]:
+            self._missing[generation] -= 1
         if generation > self._heard:
             return NONE
-        if missing <= 1 and generation != self.solving:
-            self.pool.release(generation)
-        return self._solvable(generation)
+        found = self._retry(gen.alone(generation))
+        other = self._retry(gen.whole(generation))
+        return found if found != NONE else other
+
+    def _retry(self, unit):
+        """As _solvable, when the unit misses less than before; one that misses nothing needs no memory."""
+        if not self.missing(unit) and unit != self.solving:
+            self.pool.release(unit)
+        return self._solvable(unit)
 
     def heard(self, now_ms):
         """DATA of the stream that was there already."""
         self._hear(now_ms)
 
     def accept(self, number, view, position, now_ms):
-        """A repair symbol. The generation that can be solved now, or NONE.
+        """A repair symbol. The unit that can be solved now, or NONE.
 
         position: the stream's next block.
         """
-        number &= 0x7FFF
-        generation = number >> 7
-        if generation >= self.plan.count or self.plan.first(generation) > position + AHEAD_BLOCKS:
+        unit = gen.unit_of(number)
+        if self.plan.size(unit) <= 0 or self.plan.first(unit) > position + AHEAD_BLOCKS:
             return NONE
         self._hear(now_ms)
         self.symbols += 1
-        if generation > self._heard:
-            self._heard = generation
+        last = self.plan.of(self.plan.end(unit))
+        if last > self._heard:
+            self._heard = last
+        self._paired[unit // 3] = unit % 3 == gen.WHOLE
         self._wait_ms = REPORT_MS
         self._ask_again_at = position + HEARD_SLACK_BLOCKS
-        missing = self._missing[generation]
-        if not 0 < missing <= self.pool.capacity:
+        if not self._can_mend(unit):
             return NONE
-        self.pool.add(generation, (number & 127) + gen.FIRST_REPAIR_SYMBOL, view, missing)
-        return self._solvable(generation)
+        need = min(self.missing(unit), self.pool.capacity)
+        self.pool.add(unit, gen.symbol_of(number), view, need)
+        return self._solvable(unit)
 
     def _hear(self, now_ms):
         if self._frame_ms >= 0 and now_ms - self._frame_ms >= PAUSE_MS:
@@ -108,42 +135,48 @@ class Mender:
 
     # -- solving --------------------------------------------------------------------------
 
-    def _solvable(self, generation):
-        missing = self._missing[generation]
-        if self.solving == NONE and 0 < missing <= self.pool.held(generation):
-            return generation
+    def _solvable(self, unit):
+        missing = self.missing(unit)
+        if self.solving == NONE and 0 < missing <= self.pool.capacity and missing <= self.pool.held(unit):
+            return unit
         return NONE
 
-    def begin(self, generation):
+    def begin(self, unit):
         """Which data symbols (from 0) of it are missing; [] when it cannot be solved after all."""
-        first = self.plan.first(generation)
-        end = self.plan.end(generation)
+        first = self.plan.first(unit)
+        end = self.plan.end(unit)
         found = []
         block = self.gaps.next_missing(first)
         while block <= end:
             found.append(block - first)
             block = self.gaps.next_missing(block + 1)
-        if len(found) > self.pool.held(generation):
+        if len(found) > self.pool.held(unit):
             return []
         if found:
-            self.pool.begin(generation, found, self.plan.size(generation))
-            self.solving = generation
+            self.pool.begin(unit, found, self.plan.size(unit))
+            self.solving = unit
         return found
 
     def done(self):
-        """The generation was solved and its blocks are stored. The next that can be, or NONE."""
+        """The unit was solved and its blocks are stored. The next that can be, or NONE."""
         self.pool.release(self.solving)
         self.solving = NONE
         self.solved += 1
-        for generation in range(self._heard + 1):
-            if 0 < self._missing[generation] <= self.pool.capacity and self._solvable(generation) != NONE:
-                return generation
+        for unit in range(gen.whole(max(self._heard, 0)) + 1):
+            if self._solvable(unit) != NONE:
+                return unit
         return NONE
 
     @property
     def mendable(self):
         """Whether symbols can still help."""
-        return any(0 < missing <= self.pool.capacity for missing in self._missing)
+        return any(self._can_mend(self._unit(generation)) for generation in range(self.plan.count))
+
+    def _unit(self, generation):
+        """What symbols for that generation are made of, as far as this board knows."""
+        if self._paired[generation // 2]:
+            return gen.whole(generation)
+        return gen.alone(generation)
 
     # -- reports --------------------------------------------------------------------------
 
@@ -183,18 +216,48 @@ class Mender:
             passed = self._heard + 1
         if passed and not self._woken:
             slack = HEARD_SLACK_BLOCKS if self._heard >= passed - 1 else SLACK_BLOCKS
-            if position - 1 - self.plan.end(passed - 1) < slack:
+            if position - 1 - self.plan.end(gen.alone(passed - 1)) < slack:
                 passed -= 1
+        if passed % 2 and passed < self.plan.count and self._paired[passed // 2]:
+            passed -= 1  # what a pair needs is told of both generations together
         return passed
 
     def _write_needs(self, passed):
+        """Fill `needs` and `surplus`; how many symbols and blocks that is.
+
+        What a pair needs is told of its first generation.
+        """
         lacked = 0
-        for generation in range(passed):
-            need = 0
-            missing = self._missing[generation]
-            # More than memory holds cannot be solved: those are fetched one by one at the end.
-            if 0 < missing <= self.pool.capacity:
-                need = max(missing - self.pool.held(generation), 0)
-            self.needs[generation] = need
+        self.surplus_count = 0
+        generation = 0
+        while generation < passed:
+            unit = self._unit(generation)
+            self.needs[generation] = need = self._need(unit)
             lacked += need
-        return lacked
+            generation += 1
+            if unit % 3 == gen.WHOLE and generation < passed:
+                self.needs[generation] = 0
+                generation += 1
+        return lacked + self.surplus_count
+
+    def _need(self, unit):
+        """The symbols that a unit needs.
+
+        More than memory holds cannot be solved: the surplus is asked for one by one, and of a unit that
+        has lost still more everything, at the end.
+        """
+        if not self._can_mend(unit):
+            return 0
+        missing = self.missing(unit)
+        if missing > self.pool.capacity:
+            self._add_surplus(unit, missing - self.pool.capacity)
+            missing = self.pool.capacity
+        return max(missing - self.pool.held(unit), 0)
+
+    def _add_surplus(self, unit, count):
+        block = self.gaps.next_missing(self.plan.first(unit))
+        while count and self.surplus_count < gen.SURPLUS_BLOCKS:
+            self.surplus[self.surplus_count] = block
+            self.surplus_count += 1
+            count -= 1
+            block = self.gaps.next_missing(block + 1)

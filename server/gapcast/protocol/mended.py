@@ -11,7 +11,8 @@ from gapcast.protocol.membership import Membership
 from gapcast.protocol.mending import Mending, plan_for
 from gapcast.protocol.types import Address, Content, Datagram
 from gapcast_core.errors import PeerError
-from gapcast_core.generations import LACKS, format_offer, parse_lacks
+from gapcast_core.generations import LACKS, SURPLUS_BLOCKS, format_offer, parse_lacks
+from gapcast_core.options import RANGES, parse_ranges
 from gapcast_core.wire import ERR_ILLEGAL, OP_RRQ, option, pack_data, parse_request
 
 
@@ -44,14 +45,17 @@ class Mended(Membership):
     def _on_report(self, member: Member, data: bytes, now: float) -> None:
         """An RRQ to the session's own port. Raises PeerError."""
         mending = self._mending
-        lacks = option(parse_request(data)[3], LACKS) if data[1] == OP_RRQ else None
+        options = parse_request(data)[3] if data[1] == OP_RRQ else []
+        lacks = option(options, LACKS)
         if lacks is None or mending is None or not member.gap_aware:
             raise PeerError("not_an_ack", ERR_ILLEGAL)
         counts = parse_lacks(lacks, mending.plan.count)
+        surplus = parse_ranges(option(options, RANGES) or "", mending.plan.total_blocks)
+        blocks = [first for first, _length in surplus[:SURPLUS_BLOCKS]]  # a board's ranges are one block long
         if member in self._turns or not (self._mastery.streaming or member.address in mending):
             raise PeerError("late_report")  # it came while its turn was on its way
         is_new = member.address not in mending
-        mending.report(member.address, counts, now, self._mastery.stream.round_trip)
+        mending.report(member.address, counts, blocks, now, self._mastery.stream.round_trip)
         if is_new:
             self._keep_apart(now)
         if len(counts) == mending.plan.count:

@@ -1,55 +1,58 @@
 """Erasure repair while the stream runs: which repair symbols go to the group (PROTOCOL.md section 11).
 
-A generation is mended right behind its blocks: as many symbols as the boards' loss so far lets expect,
-then what those report who still lack something. By then the stream has gone on, so no report is
-waited for, and a board seldom holds symbols of more than one or two generations.
+A unit (a generation, or a pair of them) is mended right behind its blocks: as many symbols as the
+boards' loss so far lets expect, then what those report who still lack something. By then the stream has
+gone on, so no report is waited for, and a board seldom holds symbols of more than one or two units.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
 
+from gapcast.protocol.again import Again
 from gapcast.protocol.erasure import repair_symbols
-from gapcast.protocol.planner import should_mend
+from gapcast.protocol.needs import Needs, generations_of
+from gapcast.protocol.planner import pairs_are_cheaper, should_mend
 from gapcast.protocol.types import Address, Content
-from gapcast_core.generations import BLOCKS, FIRST_REPAIR_SYMBOL, Plan, number
+from gapcast_core.generations import (
+    BLOCKS,
+    FIRST_REPAIR_SYMBOL,
+    Plan,
+    alone,
+    max_symbols,
+    number,
+    whole,
+)
 
 FLIGHT_MIN_S = 0.006  # a report cannot know of symbols sent within this time
 FLIGHT_MAX_S = 0.1
 PROBE_S = 0.012  # nothing to send, but somebody lacks something: one symbol wakes its report
 PROBE_MAX_S = 0.64  # doubled each time that no report comes of it
 SILENT_S = 3.0  # a board that reports nothing for so long is on its own
-LOSS_MAX = 0.6
-LOSS_MEMORY = 0.25  # weight of the latest generation in a board's loss
 CAUTION = -0.3  # of the spread between boards, how much more than expected is sent before they report
-# No symbol is sent twice: whoever reports needs without end can make the group's air no more than
-# 2 (128 of 64) times longer, and is then left to fetch by itself.
-MAX_SYMBOLS = 128
-
-
-@dataclass(slots=True, eq=False)
-class _Board:
-    heard_at: float
-    loss: float = 0.0
-    known: list[int] = field(default_factory=list)  # symbols lacking, of the generations reported
-    base: list[int] = field(default_factory=list)  # symbols of each generation sent when that was reported
 
 
 class Mending:
-    """The repair symbols of one session. Addresses are its members'."""
+    """The repair symbols of one session. Addresses are its members'.
+
+    No symbol is sent twice: whoever reports needs without end can make the group's air no more than twice
+    as long (again.py has its own limit), and is then left to fetch by itself.
+    """
 
     def __init__(self, plan: Plan, content: Content, blksize: int, now: float) -> None:
         self.plan = plan
         self.symbols = 0  # sent
         self._content = content
         self._blksize = blksize
-        self._boards: dict[Address, _Board] = {}  # members only: at most MAX_MEMBERS
-        self._sent = [0] * plan.count
+        self._boards: dict[Address, Needs] = {}  # members only: at most MAX_MEMBERS
+        self._paired: list[bool] = []  # by pair: symbols are made of both generations together
+        self._sent = [0] * (3 * plan.pairs)  # by unit
         self._recent: deque[tuple[float, int]] = deque()  # of FLIGHT_MAX_S
+        self._again = Again(plan.total_blocks)
         self._passed = 0
-        self._open: set[int] = set()  # generations of which somebody may need more
+        self._opened = 0  # generations gone by of which it is known what their symbols are made of
+        self._open: set[int] = set()  # units of which somebody may need more
         self._at = 0
         self._budget = 0
         self._data: tuple[int, bytes] = (-1, b"")
@@ -82,46 +85,73 @@ class Mending:
         self._boards.pop(address, None)
 
     def has_nothing_to_mend(self, address: Address) -> bool:
-        """It has told of every generation, and nothing that symbols can mend is missing."""
+        """It has told of every generation, and nothing that can be mended is missing."""
         board = self._boards.get(address)
         if board is None or len(board.known) < self.plan.count:
             return False
-        return not any(
-            lack and self._sent[generation] < MAX_SYMBOLS for generation, lack in enumerate(board.known)
-        )
+        if any(self._again.allows(block) for block in board.surplus):
+            return False
+        return not any(lack and self._left(self._unit(at)) for at, lack in enumerate(board.known))
 
-    def report(self, address: Address, lacks: list[int], now: float, round_trip: float) -> None:
-        """What a board lacks of the generations gone by; none of them says that it is there."""
-        unknown_since = now - min(max(round_trip, FLIGHT_MIN_S), FLIGHT_MAX_S)
-        board = self._boards.setdefault(address, _Board(now))
+    def _unit(self, generation: int) -> int:
+        """What that generation's symbols are made of, as far as that is decided."""
+        pair = generation // 2
+        paired = pair < len(self._paired) and self._paired[pair]
+        unit: int = whole(generation) if paired else alone(generation)
+        return unit
+
+    def _left(self, unit: int) -> int:
+        """Symbols of it that were not sent yet."""
+        most: int = max_symbols(unit)
+        return most - self._sent[unit]
+
+    # ---- what boards tell ----
+
+    def report(
+        self, address: Address, lacks: list[int], surplus: list[int], now: float, round_trip: float
+    ) -> None:
+        """What a board lacks of the generations gone by; none of them says that it is there.
+
+        surplus: blocks that it asks for one by one, because it lost more than it can solve for.
+        """
+        board = self._boards.setdefault(address, Needs(now))
         board.heard_at = now
+        board.surplus = surplus
         self._probe_s = PROBE_S
+        flight_s = min(max(round_trip, FLIGHT_MIN_S), FLIGHT_MAX_S)
+        flying = self._flying(now, flight_s)
+        for generation, lack in enumerate(lacks):
+            unit = self._unit(generation)
+            base = self._sent[unit] - flying.get(unit, 0)
+            if board.tell(generation, lack, base):
+                self._learn(board, generation, unit, base)
+            if lack and generation < self._opened:
+                self._reopen(unit)
+        self._again.ask(surplus, now, flight_s)
+        self._open_passed()
+
+    def _flying(self, now: float, flight_s: float) -> dict[int, int]:
+        """Symbols by unit of which a report that comes now cannot know."""
         while self._recent and self._recent[0][0] < now - FLIGHT_MAX_S:
             self._recent.popleft()
-        flying = [0] * len(lacks)
-        for at, generation in self._recent:
-            if at > unknown_since and generation < len(lacks):
-                flying[generation] += 1
-        for generation, lack in enumerate(lacks):
-            base = self._sent[generation] - flying[generation]
-            if generation >= len(board.known):
-                self._learn(board, generation, lack, base)
-                board.known.append(lack)
-                board.base.append(base)
-            else:
-                board.known[generation] = lack
-                board.base[generation] = base
-            if lack and generation < self._passed:
-                self._open.add(generation)
-                if generation == self._at:
-                    self._budget = 0  # to be worked out anew
+        flying: dict[int, int] = {}
+        for at, unit in self._recent:
+            if at > now - flight_s:
+                flying[unit] = flying.get(unit, 0) + 1
+        return flying
 
-    def _learn(self, board: _Board, generation: int, lack: int, sent: int) -> None:
-        lost = (lack + sent * (1 - board.loss)) / self.plan.size(generation)
-        if not lack and sent:
-            lost = min(lost, board.loss)
-        weight = LOSS_MEMORY if board.known else 1.0
-        board.loss = min(max(board.loss + (lost - board.loss) * weight, 0.0), LOSS_MAX)
+    def _learn(self, board: Needs, generation: int, unit: int, sent: int) -> None:
+        generations = generations_of(self.plan, unit)
+        if generation == generations[-1]:
+            board.learn(sum(board.known[at] for at in generations), sent, self.plan.size(unit))
+        else:
+            board.learn(board.known[generation], sent, self.plan.size(alone(generation)))
+
+    def _reopen(self, unit: int) -> None:
+        if generations_of(self.plan, unit)[-1] < self._opened:
+            self._open.add(unit)
+            if unit == self._at:
+                self._budget = 0  # to be worked out anew
 
     # ---- the stream ----
 
@@ -130,11 +160,24 @@ class Mending:
         passed = self.plan.passed(self.plan.total_blocks + 1 if ended else top + 1)
         if passed == self._passed and ended == self._ended:
             return
-        self._open.update(range(self._passed, passed))
         self._passed = passed
         self._ended = ended
         if not self._is_worth_it:
             self._is_worth_it = self._decide()
+        self._open_passed()
+
+    def _open_passed(self) -> None:
+        """Generations that have gone by may be mended, from when some loss is known."""
+        losses = [board.loss for board in self._boards.values() if board.known]
+        while losses and self._opened < self._passed:
+            generation = self._opened
+            if generation // 2 == len(self._paired):
+                complete = generation + 1 < self.plan.count
+                self._paired.append(complete and pairs_are_cheaper(losses, self.plan.k))
+            self._opened += 1
+            unit = self._unit(generation)
+            if generation == generations_of(self.plan, unit)[-1]:
+                self._open.add(unit)
 
     def _decide(self) -> bool:
         """By what was reported so far; nothing was sent yet, so it is what boards lost."""
@@ -151,48 +194,43 @@ class Mending:
     # ---- symbols ----
 
     def wants_data(self) -> bool:
-        """Whether a symbol should be sent now."""
+        """Whether a symbol, or a block once more, should be sent now."""
         if not self.is_worth_it:
             return False
+        if self._again:
+            return True
         while self._budget <= 0 and self._open:
             self._at = min(self._open)
             self._open.remove(self._at)
-            self._budget = min(self._need(self._at), MAX_SYMBOLS - self._sent[self._at])
+            self._budget = min(self._need(self._at), self._left(self._at))
         return self._budget > 0
 
     def next_data(self, now: float) -> tuple[int, bytes]:
         """(block number, payload); only when wants_data. Raises ContentChangedError."""
-        generation = self._at
-        if self._data[0] != generation:
-            start = generation * self.plan.k * self._blksize
-            self._data = generation, self._content.read(start, self.plan.size(generation) * self._blksize)
-        symbol = FIRST_REPAIR_SYMBOL + self._sent[generation]
-        self._sent[generation] += 1
-        self._budget -= 1
-        self._recent.append((now, generation))
         self._sent_at = now
         self.symbols += 1
-        k = self.plan.size(generation)
-        block: int = number(generation, symbol)
-        return block, repair_symbols(self._data[1], k, self._blksize, [symbol])[0]
+        if self._again:
+            block = self._again.take(now)
+            return block, self._content.read((block - 1) * self._blksize, self._blksize)
+        unit = self._at
+        size = self.plan.size(unit)
+        if self._data[0] != unit:
+            start = (self.plan.first(unit) - 1) * self._blksize
+            self._data = unit, self._content.read(start, size * self._blksize)
+        index = self._sent[unit]
+        self._sent[unit] += 1
+        self._budget -= 1
+        self._recent.append((now, unit))
+        symbol = FIRST_REPAIR_SYMBOL + index
+        block = number(unit, index)
+        return block, repair_symbols(self._data[1], size, self._blksize, [symbol])[0]
 
-    def _need(self, generation: int) -> int:
+    def _need(self, unit: int) -> int:
         """Symbols to send so that the neediest board is expected to have enough."""
-        sent = self._sent[generation]
-        size = self.plan.size(generation)
-        spread = CAUTION * math.sqrt(2 * math.log(len(self._boards) or 1))
-        most = 0.0
-        for board in self._boards.values():
-            if generation < len(board.known):
-                lack: float = board.known[generation]
-                if not lack:
-                    continue
-                got = (sent - board.base[generation]) * (1 - board.loss)
-            else:
-                lack = board.loss * size + spread * math.sqrt(size * board.loss * (1 - board.loss))
-                got = sent * (1 - board.loss)
-            most = max(most, (lack - got) / (1 - board.loss))
-        return math.floor(most + 0.5)
+        caution = CAUTION * math.sqrt(2 * math.log(len(self._boards) or 1))
+        sent = self._sent[unit]
+        wants = (board.wants(self.plan, unit, sent, caution) for board in self._boards.values())
+        return math.floor(max(wants, default=0.0) + 0.5)
 
     # ---- after the stream ----
 
@@ -211,20 +249,21 @@ class Mending:
         left += [address for address in self._boards if self.has_nothing_to_mend(address)]
         if len(left) < len(self._boards) and not self.wants_data():
             self._at = self._neediest()
-            self._budget = min(1, MAX_SYMBOLS - self._sent[self._at])
+            self._budget = min(1, self._left(self._at))
         self._sent_at = now
         self._probe_s = min(self._probe_s * 2, PROBE_MAX_S)
         return left
 
     def _neediest(self) -> int:
-        """A generation that some board lacks, or did not tell of."""
-        last: int = self.plan.count - 1
-        for generation in range(last):
-            if self._sent[generation] == MAX_SYMBOLS:
+        """A unit that some board lacks, or did not tell of."""
+        last = self._unit(self.plan.count - 1)
+        for generation in range(self.plan.count - 1):
+            unit = self._unit(generation)
+            if not self._left(unit):
                 continue
             for board in self._boards.values():
                 if generation >= len(board.known) or board.known[generation]:
-                    return generation
+                    return unit
         return last
 
 

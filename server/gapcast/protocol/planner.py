@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gapcast.protocol.types import HEADERS_BYTES
+from gapcast_core.generations import POOL_BLOCKS
 from gapcast_core.wire import HEADER_BYTES
 
 OACK_BYTES = 70 + HEADERS_BYTES
@@ -53,6 +54,34 @@ def should_mend(missing: Sequence[Sequence[int]], boards: int, loss: float, blks
         return False
     found = costs(missing, boards, loss, blksize)
     return found.multicast_bytes + MARGIN_FRAMES * blksize < found.unicast_bytes
+
+
+def pairs_are_cheaper(losses: Sequence[float], k: int) -> bool:
+    """Whether symbols made of two generations together cost less air than symbols of each.
+
+    The neediest of n boards lacks about sqrt(2 ln n) deviations more than the mean, and the deviation of a
+    pair is less than that of two generations one by one. But a board can solve for POOL_BLOCKS only: the
+    surplus of each board has to be sent besides, and is as a rule of no use to others.
+
+    Args:
+        losses: of each board that has reported; from few blocks, so they are taken half way to their mean.
+        k: blocks of a generation.
+    """
+    mean = sum(losses) / len(losses)
+    spread = math.sqrt(k * mean * (1 - mean))
+    saved = (2 - math.sqrt(2)) * math.sqrt(2 * math.log(len(losses))) * spread
+    return sum(_surplus(2 * k, (mean + loss) / 2) for loss in losses) < saved
+
+
+def _surplus(blocks: int, loss: float) -> float:
+    """How many blocks beyond POOL_BLOCKS a board is expected to lose of so many (normal distribution)."""
+    mean = blocks * loss
+    deviation = math.sqrt(mean * (1 - loss))
+    if not deviation:
+        return 0.0
+    above = (mean - POOL_BLOCKS) / deviation
+    density = math.exp(-above * above / 2) / math.sqrt(2 * math.pi)
+    return deviation * (density + above * (1 + math.erf(above / math.sqrt(2))) / 2)
 
 
 def _expected_most(counts: Sequence[int], boards: int) -> float:

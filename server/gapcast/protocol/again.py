@@ -1,0 +1,46 @@
+"""Blocks that boards ask for one by one while the stream runs (PROTOCOL.md section 11).
+
+A board that lost more of a unit than it can solve for asks for the surplus; what it then gets may
+help others too, so it goes to the group.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+# A board that asks without end costs the group no more than a quarter of the image.
+MAX_SHARE = 4
+MIN_BLOCKS = 64
+MAX_TIMES = 4  # as often is one block repeated; who still misses it fetches it by unicast
+
+
+class Again:
+    """The blocks to be sent once more."""
+
+    def __init__(self, total_blocks: int) -> None:
+        self._left = max(total_blocks // MAX_SHARE, MIN_BLOCKS)
+        self._waiting: deque[int] = deque()
+        self._times: dict[int, int] = {}  # at most as many as are allowed in all
+        self._sent_at: dict[int, float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def allows(self, block: int) -> bool:
+        """Whether that block may be sent once more."""
+        return self._left > 0 and self._times.get(block, 0) < MAX_TIMES
+
+    def ask(self, blocks: list[int], now: float, flight_s: float) -> None:
+        """A board misses these blocks; what was sent within `flight_s` it cannot know of."""
+        for block in blocks:
+            flying = now - self._sent_at.get(block, -1e9) < flight_s
+            if not flying and self.allows(block) and block not in self._waiting:
+                self._waiting.append(block)
+
+    def take(self, now: float) -> int:
+        """The next block to send."""
+        block = self._waiting.popleft()
+        self._left -= 1
+        self._times[block] = self._times.get(block, 0) + 1
+        self._sent_at[block] = now
+        return block

@@ -1,0 +1,77 @@
+"""What one board told of its needs, and what that says of its losses (PROTOCOL.md section 11)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from gapcast_core.generations import WHOLE, Plan
+
+LOSS_MAX = 0.6
+LOSS_MEMORY = 0.25  # weight of the latest generation in a board's loss
+
+
+@dataclass(slots=True, eq=False)
+class Needs:
+    """One board.
+
+    known: the symbols lacking, of each generation reported. base: how many of its unit's symbols
+    had been sent when that was reported. surplus: blocks that it asked for one by one.
+    """
+
+    heard_at: float
+    loss: float = 0.0
+    known: list[int] = field(default_factory=list)
+    base: list[int] = field(default_factory=list)
+    surplus: list[int] = field(default_factory=list)
+
+    def tell(self, generation: int, lack: int, base: int) -> bool:
+        """Note a need, told in the order of the generations; True when it is the first word of this one."""
+        if generation < len(self.known):
+            self.known[generation] = lack
+            self.base[generation] = base
+            return False
+        self.known.append(lack)
+        self.base.append(base)
+        return True
+
+    def learn(self, lack: int, sent: int, size: int) -> None:
+        """Of `size` blocks it lacks so many symbols, after so many had been sent."""
+        lost = (lack + sent * (1 - self.loss)) / size
+        if not lack and sent:
+            lost = min(lost, self.loss)
+        weight = LOSS_MEMORY if len(self.known) > 1 else 1.0
+        self.loss = min(max(self.loss + (lost - self.loss) * weight, 0.0), LOSS_MAX)
+
+    def wants(self, plan: Plan, unit: int, sent: int, caution: float) -> float:
+        """Symbols still to send so that it is expected to have enough.
+
+        Args:
+            sent: of this unit, so far.
+            caution: deviations more than the mean that it is taken to lack where it has not told.
+        """
+        lack = 0.0
+        untold = 0
+        base = 0
+        for generation in generations_of(plan, unit):
+            if generation < len(self.known):
+                lack += self.known[generation]
+                base = self.base[generation]
+            else:
+                untold += plan.k
+        if untold:
+            untold -= max(generations_of(plan, unit)[-1] * plan.k + plan.k - plan.total_blocks, 0)
+            lack += self.loss * untold + caution * math.sqrt(untold * self.loss * (1 - self.loss))
+            base = 0
+        elif not lack:
+            return 0.0
+        return (lack - (sent - base) * (1 - self.loss)) / (1 - self.loss)
+
+
+def generations_of(plan: Plan, unit: int) -> range:
+    """The generations that a unit is made of."""
+    first = unit // 3 * 2
+    kind = unit % 3
+    if kind != WHOLE:
+        return range(first + kind, first + kind + 1)
+    return range(first, min(first + 2, plan.count))
