@@ -30,7 +30,7 @@ def test_a_board_that_always_wants_more_gets_each_symbol_once() -> None:
     for _ in range(4000):
         now += 0.001
         for liar in liars:
-            mending.report(liar, [128, 128], list(range(1, 17)), now, 0.01)
+            mending.report(liar, [127, 127], list(range(1, 17)), now, 0.01)
         mending.stream_at(128, True)
         mending.on_time(now)
         if mending.wants_data():

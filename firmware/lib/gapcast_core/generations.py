@@ -18,7 +18,7 @@ from .wire import ERR_OPTION
 LACKS = "lacks"
 BLOCKS = 64  # of a generation: what the server offers
 MAX_BLOCKS = 64  # of a generation
-MAX_NEEDED = 128  # symbols of a pair
+TOO_MANY = 128  # in a report: more blocks of that unit are missing than symbols can help with
 MAX_GENERATIONS = 256
 POOL_BLOCKS = 20  # what a board can solve for at once: 20 KiB, with blocks of 1 KiB
 SURPLUS_BLOCKS = 16  # beyond what it can solve for, a board asks for so many one by one
@@ -184,7 +184,7 @@ def parse_lacks(text, generations):
     for item in text.split(",", generations):
         needed, star, times = item.partition("*")
         try:
-            needed = opt.parse_number(needed, 0, MAX_NEEDED)
+            needed = opt.parse_number(needed, 0, TOO_MANY)
             times = opt.parse_number(times, 2, MAX_GENERATIONS) if star else 1
         except PeerError:
             raise PeerError("bad_lacks", ERR_OPTION)

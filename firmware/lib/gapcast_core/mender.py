@@ -243,12 +243,12 @@ class Mender:
     def _need(self, unit):
         """The symbols that a unit needs.
 
-        More than memory holds cannot be solved: the surplus is asked for one by one, and of a unit that
-        has lost still more everything, at the end.
+        More than memory holds cannot be solved: the surplus is asked for one by one. What lost still
+        more is sent to all again when others lack it too, or fetched at the end.
         """
-        if not self._can_mend(unit):
-            return 0
         missing = self.missing(unit)
+        if not self._can_mend(unit):
+            return gen.TOO_MANY if missing else 0
         if missing > self.pool.capacity:
             self._add_surplus(unit, missing - self.pool.capacity)
             missing = self.pool.capacity

@@ -1,7 +1,8 @@
-"""Blocks that boards ask for one by one while the stream runs (PROTOCOL.md section 11).
+"""Blocks that go to the group once more, as they are (PROTOCOL.md section 11).
 
-A board that lost more of a unit than it can solve for asks for the surplus; what it then gets may
-help others too, so it goes to the group.
+A board that lost more of a unit than it can solve for asks for the surplus block by block; what it
+then gets may help others too. And of what several boards have lost nearly all, all is sent again: they
+joined when the stream had begun, or were out of reach.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections import deque
 # A board that asks without end costs the group no more than a quarter of the image.
 MAX_SHARE = 4
 MIN_BLOCKS = 64
+MAX_UNIT_TIMES = 2
+UNIT_FLIGHT_S = 0.1  # a report cannot know of a unit that was sent within this time
 MAX_TIMES = 4  # as often is one block repeated; who still misses it fetches it by unicast
 
 
@@ -22,6 +25,7 @@ class Again:
         self._waiting: deque[int] = deque()
         self._times: dict[int, int] = {}  # at most as many as are allowed in all
         self._sent_at: dict[int, float] = {}
+        self._unit_times: dict[int, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -36,6 +40,18 @@ class Again:
             flying = now - self._sent_at.get(block, -1e9) < flight_s
             if not flying and self.allows(block) and block not in self._waiting:
                 self._waiting.append(block)
+
+    def ask_unit(self, unit: int, first: int, end: int) -> None:
+        """Several boards miss nearly all of the blocks first..end, which are a unit."""
+        times = self._unit_times.get(unit, 0)
+        if times < MAX_UNIT_TIMES:
+            self._unit_times[unit] = times + 1
+            self._left += end - first + 1
+            self._waiting.extend(range(first, end + 1))
+
+    def may_bring(self, first: int, end: int, now: float) -> bool:
+        """Whether the last of the blocks first..end waits to be sent, or was sent just now."""
+        return end in self._waiting or now - self._sent_at.get(end, -1e9) < UNIT_FLIGHT_S
 
     def take(self, now: float) -> int:
         """The next block to send."""

@@ -13,7 +13,7 @@ from collections import deque
 from gapcast.protocol.again import Again
 from gapcast.protocol.erasure import repair_symbols
 from gapcast.protocol.needs import Needs, generations_of
-from gapcast.protocol.planner import pairs_are_cheaper, should_mend
+from gapcast.protocol.planner import is_cheaper_to_all, pairs_are_cheaper, should_mend
 from gapcast.protocol.types import Address, Content
 from gapcast_core.generations import (
     BLOCKS,
@@ -84,12 +84,14 @@ class Mending:
         """It is done, or gone, or has its turn."""
         self._boards.pop(address, None)
 
-    def has_nothing_to_mend(self, address: Address) -> bool:
+    def has_nothing_to_mend(self, address: Address, now: float) -> bool:
         """It has told of every generation, and nothing that can be mended is missing."""
         board = self._boards.get(address)
         if board is None or len(board.known) < self.plan.count:
             return False
         if any(self._again.allows(block) for block in board.surplus):
+            return False
+        if any(self._again.may_bring(*self._blocks(self._unit(at)), now) for at in board.too_many):
             return False
         return not any(lack and self._left(self._unit(at)) for at, lack in enumerate(board.known))
 
@@ -99,6 +101,10 @@ class Mending:
         paired = pair < len(self._paired) and self._paired[pair]
         unit: int = whole(generation) if paired else alone(generation)
         return unit
+
+    def _blocks(self, unit: int) -> tuple[int, int]:
+        """The first and the last."""
+        return self.plan.first(unit), self.plan.end(unit)
 
     def _left(self, unit: int) -> int:
         """Symbols of it that were not sent yet."""
@@ -128,6 +134,7 @@ class Mending:
             if lack and generation < self._opened:
                 self._reopen(unit)
         self._again.ask(surplus, now, flight_s)
+        self._send_again(now)
         self._open_passed()
 
     def _flying(self, now: float, flight_s: float) -> dict[int, int]:
@@ -153,6 +160,19 @@ class Mending:
             if unit == self._at:
                 self._budget = 0  # to be worked out anew
 
+    def _send_again(self, now: float) -> None:
+        """After the stream: what several boards have lost nearly all of."""
+        if not self._ended:
+            return
+        lost: dict[int, int] = {}
+        for board in self._boards.values():
+            for unit in {self._unit(generation) for generation in board.too_many}:
+                lost[unit] = lost.get(unit, 0) + 1
+        for unit in sorted(lost):
+            first, end = self._blocks(unit)
+            if is_cheaper_to_all(lost[unit], end - first + 1) and not self._again.may_bring(first, end, now):
+                self._again.ask_unit(unit, first, end)
+
     # ---- the stream ----
 
     def stream_at(self, top: int, ended: bool) -> None:
@@ -162,8 +182,9 @@ class Mending:
             return
         self._passed = passed
         self._ended = ended
+        self._send_again(self._sent_at)
         if not self._is_worth_it:
-            self._is_worth_it = self._decide()
+            self._is_worth_it = self._decide() or bool(self._again)
         self._open_passed()
 
     def _open_passed(self) -> None:
@@ -246,7 +267,7 @@ class Mending:
         if due is None or now < due:
             return []
         left = [address for address, board in self._boards.items() if now >= board.heard_at + SILENT_S]
-        left += [address for address in self._boards if self.has_nothing_to_mend(address)]
+        left += [address for address in self._boards if self.has_nothing_to_mend(address, now)]
         if len(left) < len(self._boards) and not self.wants_data():
             self._at = self._neediest()
             self._budget = min(1, self._left(self._at))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from gapcast_core.generations import WHOLE, Plan
+from gapcast_core.generations import TOO_MANY, WHOLE, Plan
 
 LOSS_MAX = 0.6
 LOSS_MEMORY = 0.25  # weight of the latest generation in a board's loss
@@ -24,16 +24,22 @@ class Needs:
     known: list[int] = field(default_factory=list)
     base: list[int] = field(default_factory=list)
     surplus: list[int] = field(default_factory=list)
+    too_many: set[int] = field(default_factory=set)  # generations that symbols cannot help it with
 
     def tell(self, generation: int, lack: int, base: int) -> bool:
-        """Note a need, told in the order of the generations; True when it is the first word of this one."""
+        """Note a need, told in the order of the generations; True when it is its first one, and a number."""
+        if lack == TOO_MANY:
+            self.too_many.add(generation)
+            lack = 0
+        else:
+            self.too_many.discard(generation)
         if generation < len(self.known):
             self.known[generation] = lack
             self.base[generation] = base
             return False
         self.known.append(lack)
         self.base.append(base)
-        return True
+        return generation not in self.too_many
 
     def learn(self, lack: int, sent: int, size: int) -> None:
         """Of `size` blocks it lacks so many symbols, after so many had been sent."""

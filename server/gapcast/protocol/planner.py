@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gapcast.protocol.types import HEADERS_BYTES
-from gapcast_core.generations import POOL_BLOCKS
+from gapcast_core.generations import POOL_BLOCKS, SURPLUS_BLOCKS
 from gapcast_core.wire import HEADER_BYTES
 
 OACK_BYTES = 70 + HEADERS_BYTES
@@ -54,6 +54,14 @@ def should_mend(missing: Sequence[Sequence[int]], boards: int, loss: float, blks
         return False
     found = costs(missing, boards, loss, blksize)
     return found.multicast_bytes + MARGIN_FRAMES * blksize < found.unicast_bytes
+
+
+def is_cheaper_to_all(boards: int, blocks: int) -> bool:
+    """Whether all of so many blocks are better sent to the group than to each of so many boards.
+
+    Each of them lacks more than symbols, and some blocks one by one, can give it.
+    """
+    return boards * (POOL_BLOCKS + SURPLUS_BLOCKS) > blocks
 
 
 def pairs_are_cheaper(losses: Sequence[float], k: int) -> bool:
