@@ -16,7 +16,9 @@ PAGE_BYTES = 256
 # W25Q-JV class, typical (facts: esp32-micropython section 4).
 ERASE_SECTOR_US = 45000
 PROGRAM_PAGE_US = 600
-_FILL = b"\xff" * SECTOR_BYTES
+_STEP_BYTES = 1024  # at most so much at a time: these buffers lie in the heap that the client has to live in
+_FILL = memoryview(b"\xff" * _STEP_BYTES)
+_old = memoryview(bytearray(_STEP_BYTES))
 
 
 class NorFile:
@@ -32,7 +34,6 @@ class NorFile:
             open(path, "wb").close()
             self._length = 0
         self._file = open(path, "r+b", buffering=0)
-        self._old = bytearray(1024)
 
     def read(self, offset, buf):
         """Fill `buf` from `offset`; blank beyond the file."""
@@ -48,8 +49,8 @@ class NorFile:
         else:
             inside = 0
         while inside < len(buf):
-            step = min(len(buf) - inside, SECTOR_BYTES)
-            view[inside : inside + step] = _FILL if step == SECTOR_BYTES else _FILL[:step]
+            step = min(len(buf) - inside, _STEP_BYTES)
+            view[inside : inside + step] = _FILL[:step]
             inside += step
 
     def program(self, offset, data):
@@ -62,21 +63,23 @@ class NorFile:
     def _program(self, offset, data):
         if sim_world.settings["flash_timing"]:
             time.sleep_us((len(data) + PAGE_BYTES - 1) // PAGE_BYTES * PROGRAM_PAGE_US)
-        if offset >= self._length:
-            self._extend(offset)
-            self._file.seek(offset)
-            self._file.write(data)
-            self._length = offset + len(data)
-            return
-        if len(data) != len(self._old):
-            self._old = bytearray(len(data))
-        self.read(offset, self._old)
-        if self._old != (_FILL if len(data) == SECTOR_BYTES else _FILL[: len(data)]):
-            data = self._and(data)
+        if offset > self._length:
+            self._fill(self._length, offset)  # a block came out of order
+        view = memoryview(data)
+        for at in range(0, len(data), _STEP_BYTES):
+            self._program_step(offset + at, view[at : at + _STEP_BYTES])
+
+    def _program_step(self, offset, data):
+        old = _old[: len(data)]
+        if offset < self._length:
+            self.read(offset, old)
+            if old != _FILL[: len(data)]:
+                for i in range(len(data)):
+                    old[i] &= data[i]
+                data = old
         self._file.seek(offset)
         self._file.write(data)
-        if offset + len(data) > self._length:
-            self._length = offset + len(data)
+        self._length = max(self._length, offset + len(data))
 
     def erase(self, sector):
         """Set one 4 KiB sector to ones. Raises PowerCut (sim_power.py)."""
@@ -90,21 +93,13 @@ class NorFile:
     def _blank(self, offset, size_bytes):
         if offset >= self._length:
             return
+        self._fill(offset, offset + size_bytes)
+
+    def _fill(self, offset, end):
+        """Make the bytes from `offset` to `end` blank."""
         self._file.seek(offset)
-        self._file.write(_FILL if size_bytes == SECTOR_BYTES else _FILL[:size_bytes])
-        if offset + size_bytes > self._length:
-            self._length = offset + size_bytes
-
-    def _and(self, data):
-        old = self._old
-        for i in range(len(old)):
-            old[i] &= data[i]
-        return old
-
-    def _extend(self, offset):
-        """Blank bytes up to `offset` (a block came out of order)."""
-        self._file.seek(self._length)
-        while self._length < offset:
-            step = min(offset - self._length, SECTOR_BYTES)
-            self._file.write(_FILL if step == SECTOR_BYTES else _FILL[:step])
-            self._length += step
+        self._length = max(self._length, end)
+        while offset < end:
+            step = min(end - offset, _STEP_BYTES)
+            self._file.write(_FILL[:step])
+            offset += step

@@ -127,6 +127,7 @@ class SimProgress(Progress):
             merges=gaps.merges,
             duplicates=receiver.duplicates,
             drops=receiver.drops,
+            symbols=receiver.mends,
             map=gap_map(gaps),
         )
 

@@ -276,7 +276,7 @@ def test_an_offer_of_repair_symbols():
 def test_a_master_that_mends_is_not_done_at_the_end():
     gaps = GapList(TOTAL)
     rx = receiver.Receiver(offered(True), gaps, 0, 1)
-    rx.mends = True
+    rx.mends = 20
     frame = bytearray(BLKSIZE + 4)
     for block in range(2, TOTAL + 1):
         wire.pack_ack_into(frame, block)

@@ -129,7 +129,7 @@ class MendedBoard(Client):
                 else CountingPool(self._capacity, self._data, plan)
             )
             self.mender = mender.Mender(self.gaps, plan, pool, self.now_ms)
-            self.rx.mends = True
+            self.rx.mends = self._capacity
             self._tell(0)
         self._after()
         self.net.at(self.net.now + TICK_S, self._tick)

@@ -12,6 +12,7 @@ from sim_help import gapcast, read_json
 from gapcast.image.build import build_container
 from gapcast.image.keys import make_key
 from gapcast.image.sample import build_sample
+from gapcast_core import fec
 from gapcast_sim.runtime import Runtime
 
 KEYS = {
@@ -72,10 +73,11 @@ def test_without_loss_nothing_is_repaired(runtime: Runtime, tmp_path: Path) -> N
     assert all(row["lost_blocks"] == row["gaps"] == row["repaired_blocks"] == 0 for row in summary["results"])
 
 
-def test_boards_with_memory_for_it_are_mended_while_they_listen(runtime: Runtime, tmp_path: Path) -> None:
+def test_boards_are_mended_while_they_listen(runtime: Runtime, tmp_path: Path) -> None:
     """By repair symbols, so that next to nothing is left to fetch one by one."""
-    summary = simulate(tmp_path, "--boards", 4, "--loss", 0.1, "--heap", 2 * runtime.heaps.default)
+    summary = simulate(tmp_path, "--boards", 4, "--loss", 0.1)
     blocks = summary["image_bytes"] // 1024
+    assert [row["symbols"] for row in summary["results"]] == [fec.CAPACITY_BLOCKS] * 4
     assert sum(row["repaired_blocks"] for row in summary["results"]) < 0.1 * blocks
     assert sum(summary["air_bytes"].values()) < 1.5 * summary["image_bytes"]
 

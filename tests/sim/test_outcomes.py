@@ -213,6 +213,7 @@ class Heard:
     duplicates = 0
     drops: dict[str, int] = {}  # noqa: RUF012
     window = 8
+    mends = 0
 
     @property
     def offer(self) -> Heard:
@@ -267,7 +268,7 @@ def test_a_tail_that_the_last_window_held_is_lost(world: World) -> None:
 def test_a_tail_is_lost_when_the_server_was_there_all_the_time() -> None:
     over = {
         "event": "stream_over", "total": 100, "missing": 84, "unsent": 80, "gaps": 2, "largest": 3,
-        "was_master": False, "map": "0" * 64,
+        "was_master": False, "map": "0" * 64, "symbols": 0,
     }  # fmt: skip
     verified = {"event": "verified", "ms": 9, "repaired_blocks": 84, "repaired_bytes": 1}
     for streams, expected in ((1, (84, 3, 80)), (2, (4, 2, 3))):

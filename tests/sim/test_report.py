@@ -92,6 +92,7 @@ def over(missing: int, gaps: int = 1, largest: int = 1, was_master: bool = False
         "gaps": gaps,
         "largest": largest,
         "was_master": was_master,
+        "symbols": 20,
         "map": "f" * 64,
         "ms": 5,
     }
@@ -116,7 +117,7 @@ def test_the_story_of_a_board() -> None:
     )
     result = recorder.result
     assert (result.role, result.lost_blocks, result.gaps, result.largest_gap_blocks) == ("listener", 9, 4, 3)
-    assert (result.repaired_blocks, result.repaired_bytes) == (9, 9216)
+    assert (result.repaired_blocks, result.repaired_bytes, result.symbols) == (9, 9216, 20)
     assert result.elapsed_s == 1.5
     assert result.digest_ok
     assert (result.version, result.slot, result.boots) == ("2.0.0", 1, 2)

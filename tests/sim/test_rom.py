@@ -123,7 +123,7 @@ def test_an_image_that_cannot_be_written(own_cache: None, tmp_path: Path) -> Non
 
 def test_what_a_board_is_given() -> None:
     rom = Runtime("", ("upy",), rom=Path("x.rom"))
-    assert rom.command(Path("fl"), None) == ["upy", "-X", "heapsize=131072", "-m", "sim_rom", "x.rom", "fl"]
+    assert rom.command(Path("fl"), None) == ["upy", "-X", "heapsize=114688", "-m", "sim_rom", "x.rom", "fl"]
     assert rom.command(Path("fl"), 5)[2] == "heapsize=5"
     files = Runtime("", ("upy",))
     assert files.command(Path("fl"), None) == ["upy", "-X", "heapsize=196608", "-m", "sim_main", "fl"]

@@ -46,7 +46,8 @@ _FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     "phase": {"phase": _text, **_BLOCKS},
     "blocks": _BLOCKS,
     "stream_over": {
-        **_BLOCKS, "unsent": _number, "gaps": _number, "largest": _number, "was_master": _flag
+        **_BLOCKS, "unsent": _number, "gaps": _number, "largest": _number, "was_master": _flag,
+        "symbols": _number,
     },
     "verified": {"ms": _number, "repaired_blocks": _number, "repaired_bytes": _number},
     "bad_chunks": {"count": _number},

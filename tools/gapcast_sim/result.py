@@ -27,6 +27,7 @@ class BoardResult:
     digest_ok: bool | None = None  # every chunk's digest; None for a raw file
     version: str | None = None  # as the application that runs now reports it
     heap_peak_bytes: int = 0  # live objects, the most at any change of phase
+    symbols: int | None = None  # repair symbols it had room for, the least in any stream; 0: not mended
     boots: int = 0
     slot: int | None = None
     offered_version: str | None = None
@@ -136,6 +137,8 @@ class Recorder:
             result.lost_blocks = event["missing"] - self._unsent
             result.gaps = event["gaps"]
             result.largest_gap_blocks = event["largest"]
+        symbols = event["symbols"]
+        result.symbols = symbols if result.symbols is None else min(result.symbols, symbols)
         result.rejoins = self._streams
         self._streams += 1
         if event["was_master"]:

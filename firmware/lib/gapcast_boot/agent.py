@@ -32,6 +32,7 @@ def run(progress=None, config=None, hold=None):
     hold: called when the network is up, before the first request (a simulated fleet starts
     its boards together with it).
     """
+    port.collect_often(True)
     boot = _Boot(progress or Progress(), hold)
     outcome, detail = _guarded(boot, config)
     try:
@@ -41,6 +42,7 @@ def run(progress=None, config=None, hold=None):
     if outcome == "updated":
         machine.reset()
     boot.link.release()
+    port.collect_often(False)
 
 
 def _guarded(boot, config):

@@ -48,7 +48,7 @@ class MendedSession(Session):
 
     def __init__(self, download, answer, local_ip, name, plan, pool):
         super().__init__(download, answer, local_ip)
-        self.rx.mends = True
+        self.rx.mends = pool.capacity
         self.mender = mender.Mender(download.gaps, plan, pool, download.clock.now_ms())
         self._pool = pool
         self._missing = []  # data symbols of the generation being solved
@@ -65,6 +65,7 @@ class MendedSession(Session):
         try:
             super().run()
         except MemoryError:  # then without symbols
+            self.rx.mends = 0
             self.rx.end = receiver.SILENCE
         finally:
             self.mender = self._pool = None  # verifying needs the memory

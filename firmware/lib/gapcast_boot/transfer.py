@@ -16,8 +16,8 @@ from .session import Session
 # Loaded when a server offers repair symbols.
 MENDING = ("gapcast_boot.mending", "gapcast_core.mender")
 MENDING += ("gapcast_core.fec", "gapcast_core.fec_viper", "gapcast_core.gf")
-MENDING_BYTES = 52 * 1024  # of the heap; with less a board was short of memory once in fifty updates
-IMPORT_BYTES = 30 * 1024  # for these modules, 14 KB of which stay (20 KB when they are not frozen)
+MENDING_BYTES = 26 * 1024  # of the heap: for the modules, 8 symbols, and the session
+IMPORT_BYTES = 10 * 1024  # for these modules, 6 KB of which stay (14 KB when they are not frozen)
 PIECES = 6  # of a pool of 20 symbols (fec.py): five quads, and what fills one
 PIECE_BYTES = 4300
 REJOIN_SHARE = 4  # more than a quarter missing: join a stream again rather than repair

@@ -18,7 +18,7 @@ def _powers():
         value <<= 1
         if value & 0x100:
             value ^= POLYNOMIAL
-    return bytes(exp), bytes(log)
+    return exp, log
 
 
 EXP, LOG = _powers()
@@ -38,6 +38,14 @@ def inverse(a: int) -> int:
     return EXP[255 - LOG[a]]
 
 
+def _cauchy():
+    """Filled in place: on a board a list of so many numbers would be as long as a block."""
+    table = bytearray(256)
+    for x in range(REPAIR_FIRST, 256):
+        table[x] = inverse(x)
+    return table
+
+
 # The coefficient of data symbol j in repair symbol s is CAUCHY[s ^ j]. As s has bit 7 and j has not, the
 # index is never below 128 for a pair of them; the zeros there make the coefficient of "no symbol" (s = 0) 0.
-CAUCHY = bytes([0] * REPAIR_FIRST + [inverse(x) for x in range(REPAIR_FIRST, 256)])
+CAUCHY = _cauchy()

@@ -58,7 +58,7 @@ class Receiver:
         self.drops = {}
         self.duplicates = 0
         self.at_end = False  # this master has seen the end, and mends
-        self.mends = False  # repair symbols are listened to: the end of the stream is not yet ours
+        self.mends = 0  # repair symbols there is room for: with any the end of the stream is not yet ours
         self._random_16 = random_16
         self._heard_ms = now_ms
         self._acked = 0
