@@ -150,6 +150,8 @@ class MendedBoard(Client):
             self._solve(found)
             return
         block = self.rx.accept(data, len(data), self.now_ms)
+        if self.mender is not None:
+            self.mender.note(data[2] << 8 | data[3])
         if block:
             self.blocks[block] = data[4:]
             self.rx.stored(block)
@@ -203,6 +205,8 @@ class MendedBoard(Client):
         buf = bytearray(512)
         end = generations.write_lacks(buf, 0, 400, self.mender.needs, count)
         pairs = [(generations.LACKS, buf[:end].decode())]
+        if count:
+            pairs.append((generations.HEARD, f"{self.mender.latest},{self.mender.count}"))
         surplus = self.mender.surplus[: self.mender.surplus_count]
         if count and surplus:
             end = generations.write_surplus(buf, 0, 400, surplus, len(surplus))

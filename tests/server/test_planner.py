@@ -57,6 +57,7 @@ def test_boards_that_have_not_told_count_as_the_others() -> None:
 def test_pairs_pay_while_their_losses_fit_a_board() -> None:
     assert pairs_are_cheaper([0.1] * 50, 64)
     assert pairs_are_cheaper([0.08] * 10, 64)
+    assert pairs_are_cheaper([0.1] * 200, 64)
     assert not pairs_are_cheaper([0.2] * 10, 64)
     assert not pairs_are_cheaper([0.14] * 50, 64)
     assert not pairs_are_cheaper([0.05] * 25 + [0.22] * 25, 64), "half of them would need a surplus each"

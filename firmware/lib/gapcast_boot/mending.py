@@ -13,8 +13,10 @@ POOL_SYMBOLS = (20, 16, 12, 8)  # what is tried
 SPARE_BYTES = 8 * 1024  # of the heap, for the session itself; all of the pool is free again after it
 _SYMBOL_BYTES = 1200  # of the heap for one, with all around it, and blocks of 1 KiB
 _REPORT_BYTES = wire.MAX_REQUEST_BYTES
-_RANGES = b"ranges\0"
-_LACKS_END = _REPORT_BYTES - len(_RANGES) - 6 * generations.SURPLUS_BLOCKS - 10  # the rest is for `ranges`
+_HEARD = b"\0heard\0"
+_RANGES = b"\0ranges\0"
+# What is behind `lacks`: two options, with 16 blocks of 5 digits.
+_LACKS_END = _REPORT_BYTES - len(_HEARD) - len(_RANGES) - 6 * generations.SURPLUS_BLOCKS - 22
 
 
 def open_mended(download, answer, local_ip, name):
@@ -116,6 +118,7 @@ class MendedSession(Session):
                 self._begin(solvable)
             return
         block = rx.accept(frame, length, now_ms)
+        self.mender.note(frame[2] << 8 | frame[3])
         if block:
             download.write(block, length, now_ms)
             rx.stored(block)
@@ -138,15 +141,17 @@ class MendedSession(Session):
         report = self._report
         mender = self.mender
         end = generations.write_lacks(report, self._report_at, _LACKS_END, mender.needs, count)
+        if count:
+            report[end : end + len(_HEARD)] = _HEARD
+            end = generations.write_heard(report, end + len(_HEARD), mender.latest, mender.count)
+            if mender.surplus_count:
+                report[end : end + len(_RANGES)] = _RANGES
+                end += len(_RANGES)
+                end = generations.write_surplus(
+                    report, end, _REPORT_BYTES, mender.surplus, mender.surplus_count
+                )
         report[end] = 0
         end += 1
-        if count and mender.surplus_count:
-            report[end : end + len(_RANGES)] = _RANGES
-            end = generations.write_surplus(
-                report, end + len(_RANGES), _REPORT_BYTES - 1, mender.surplus, mender.surplus_count
-            )
-            report[end] = 0
-            end += 1
         port.send(self._answer.sock, self._report_view[:end])
 
     # -- solving --------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from .errors import PeerError, UsageError
 from .wire import ERR_OPTION
 
 LACKS = "lacks"
+HEARD = "heard"  # in a report: the number of the DATA heard last, and how many were (modulo 65536)
 BLOCKS = 64  # of a generation: what the server offers
 MAX_BLOCKS = 64  # of a generation
 TOO_MANY = 128  # in a report: more blocks of that unit are missing than symbols can help with
@@ -156,7 +157,7 @@ def write_surplus(buf, at, limit, blocks, count):
 
 
 def _write_number(buf, at, value):
-    """Decimal, without leading zeros."""
+    """Decimal, up to five digits, without leading zeros."""
     if value >= 10000:
         buf[at] = 0x30 + value // 10000
         at += 1
@@ -171,6 +172,22 @@ def _write_number(buf, at, value):
         at += 1
     buf[at] = 0x30 + value % 10
     return at + 1
+
+
+def write_heard(buf, at, latest, count):
+    """Write the value of `heard` into buf[at..], at most 11 octets; where it ends."""
+    at = _write_number(buf, at, latest)
+    buf[at] = 0x2C  # ","
+    return _write_number(buf, at + 1, count)
+
+
+def parse_heard(text):
+    """(number, count) of `heard`. Raises PeerError `bad_heard`."""
+    latest, _comma, count = text.partition(",")
+    try:
+        return opt.parse_number(latest, 0, 0xFFFF), opt.parse_number(count, 0, 0xFFFF)
+    except PeerError:
+        raise PeerError("bad_heard", ERR_OPTION)
 
 
 def parse_lacks(text, generations):

@@ -29,6 +29,8 @@ class Mender:
         self.plan = plan
         self.pool = pool
         self.symbols = 0  # repair symbols heard
+        self.latest = 0  # the number of the DATA heard last
+        self.count = 0  # of DATA heard, modulo 65536
         self.solved = 0  # generations
         self.solving = NONE  # a unit, from `begin` to `done`
         self.needs = bytearray(plan.count)  # what `report` tells
@@ -102,6 +104,11 @@ class Mender:
             self.pool.release(unit)
         return self._solvable(unit)
 
+    def note(self, number):
+        """DATA was heard: what a report says of it."""
+        self.latest = number
+        self.count = (self.count + 1) & 0xFFFF
+
     def heard(self, now_ms):
         """DATA of the stream that was there already."""
         self._hear(now_ms)
@@ -115,6 +122,7 @@ class Mender:
         if self.plan.size(unit) <= 0 or self.plan.first(unit) > position + AHEAD_BLOCKS:
             return NONE
         self._hear(now_ms)
+        self.note(number)
         self.symbols += 1
         last = self.plan.of(self.plan.end(unit))
         if last > self._heard:

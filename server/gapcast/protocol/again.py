@@ -13,7 +13,8 @@ from collections import deque
 MAX_SHARE = 4
 MIN_BLOCKS = 64
 MAX_UNIT_TIMES = 2
-UNIT_FLIGHT_S = 0.1  # a report cannot know of a unit that was sent within this time
+FLIGHT_S = 0.02  # a report cannot know of a block that was sent within this time
+UNIT_FLIGHT_S = 0.1  # nor of a unit
 MAX_TIMES = 4  # as often is one block repeated; who still misses it fetches it by unicast
 
 
@@ -34,10 +35,10 @@ class Again:
         """Whether that block may be sent once more."""
         return self._left > 0 and self._times.get(block, 0) < MAX_TIMES
 
-    def ask(self, blocks: list[int], now: float, flight_s: float) -> None:
-        """A board misses these blocks; what was sent within `flight_s` it cannot know of."""
+    def ask(self, blocks: list[int], now: float) -> None:
+        """A board misses these blocks."""
         for block in blocks:
-            flying = now - self._sent_at.get(block, -1e9) < flight_s
+            flying = now - self._sent_at.get(block, -1e9) < FLIGHT_S
             if not flying and self.allows(block) and block not in self._waiting:
                 self._waiting.append(block)
 

@@ -11,7 +11,7 @@ from gapcast.protocol.membership import Membership
 from gapcast.protocol.mending import Mending, plan_for
 from gapcast.protocol.types import Address, Content, Datagram
 from gapcast_core.errors import PeerError
-from gapcast_core.generations import LACKS, SURPLUS_BLOCKS, format_offer, parse_lacks
+from gapcast_core.generations import HEARD, LACKS, SURPLUS_BLOCKS, format_offer, parse_heard, parse_lacks
 from gapcast_core.options import RANGES, parse_ranges
 from gapcast_core.wire import ERR_ILLEGAL, OP_RRQ, option, pack_data, parse_request
 
@@ -51,11 +51,13 @@ class Mended(Membership):
             raise PeerError("not_an_ack", ERR_ILLEGAL)
         counts = parse_lacks(lacks, mending.plan.count)
         surplus = parse_ranges(option(options, RANGES) or "", mending.plan.total_blocks)
+        heard = option(options, HEARD)
+        known = parse_heard(heard) if heard is not None else None
         blocks = [first for first, _length in surplus[:SURPLUS_BLOCKS]]  # a board's ranges are one block long
         if member in self._turns or not (self._mastery.streaming or member.address in mending):
             raise PeerError("late_report")  # it came while its turn was on its way
         is_new = member.address not in mending
-        mending.report(member.address, counts, blocks, now, self._mastery.stream.round_trip)
+        mending.report(member.address, counts, blocks, known, now)
         if is_new:
             self._keep_apart(now)
         if len(counts) == mending.plan.count:
@@ -112,10 +114,10 @@ class Mended(Membership):
         number, payload = self._mending.next_data(now)
         return Datagram(pack_data(number, payload), self._repair_group)
 
-    def _note_stream(self) -> None:
-        """A block of the stream was sent."""
-        if self._mending is not None and self._mastery.streaming:
-            self._mending.stream_at(self._mastery.stream.top, False)
+    def _note_stream(self, sent: Datagram | None, now: float) -> None:
+        """DATA of the stream was sent."""
+        if sent is not None and self._mending is not None and self._mastery.streaming:
+            self._mending.streamed(int.from_bytes(sent.data[2:4], "big"), self._mastery.stream.top, now)
 
     def _mending_deadline(self) -> float | None:
         return self._mending.deadline() if self._mending is not None else None

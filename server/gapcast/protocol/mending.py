@@ -8,10 +8,10 @@ gone on, so no report is waited for, and a board seldom holds symbols of more th
 from __future__ import annotations
 
 import math
-from collections import deque
 
 from gapcast.protocol.again import Again
 from gapcast.protocol.erasure import repair_symbols
+from gapcast.protocol.flight import Flight
 from gapcast.protocol.needs import Needs, generations_of
 from gapcast.protocol.planner import is_cheaper_to_all, pairs_are_cheaper, should_mend
 from gapcast.protocol.types import Address, Content
@@ -25,8 +25,6 @@ from gapcast_core.generations import (
     whole,
 )
 
-FLIGHT_MIN_S = 0.006  # a report cannot know of symbols sent within this time
-FLIGHT_MAX_S = 0.1
 PROBE_S = 0.012  # nothing to send, but somebody lacks something: one symbol wakes its report
 PROBE_MAX_S = 0.64  # doubled each time that no report comes of it
 SILENT_S = 3.0  # a board that reports nothing for so long is on its own
@@ -48,7 +46,7 @@ class Mending:
         self._boards: dict[Address, Needs] = {}  # members only: at most MAX_MEMBERS
         self._paired: list[bool] = []  # by pair: symbols are made of both generations together
         self._sent = [0] * (3 * plan.pairs)  # by unit
-        self._recent: deque[tuple[float, int]] = deque()  # of FLIGHT_MAX_S
+        self._flight = Flight(3 * plan.pairs)
         self._again = Again(plan.total_blocks)
         self._passed = 0
         self._opened = 0  # generations gone by of which it is known what their symbols are made of
@@ -114,45 +112,35 @@ class Mending:
     # ---- what boards tell ----
 
     def report(
-        self, address: Address, lacks: list[int], surplus: list[int], now: float, round_trip: float
+        self,
+        address: Address,
+        lacks: list[int],
+        surplus: list[int],
+        heard: tuple[int, int] | None,
+        now: float,
     ) -> None:
         """What a board lacks of the generations gone by; none of them says that it is there.
 
-        surplus: blocks that it asks for one by one, because it lost more than it can solve for.
+        Args:
+            surplus: blocks that it asks for one by one, because it lost more than it can solve for.
+            heard: the number of the DATA that it heard last, and how many it has heard.
         """
-        board = self._boards.setdefault(address, Needs(now))
+        board = self._boards.setdefault(address, Needs(now, self._flight.datagrams))
         board.heard_at = now
         board.surplus = surplus
         self._probe_s = PROBE_S
-        flight_s = min(max(round_trip, FLIGHT_MIN_S), FLIGHT_MAX_S)
-        flying = self._flying(now, flight_s)
+        place = self._flight.place(heard[0]) if heard is not None else None
+        if place is not None and heard is not None:
+            board.learn(place, heard[1])
+        seen = self._flight.seen(place, now)
         for generation, lack in enumerate(lacks):
             unit = self._unit(generation)
-            base = self._sent[unit] - flying.get(unit, 0)
-            if board.tell(generation, lack, base):
-                self._learn(board, generation, unit, base)
+            board.tell(generation, lack, self._sent[unit] - self._flight.flying(unit, seen))
             if lack and generation < self._opened:
                 self._reopen(unit)
-        self._again.ask(surplus, now, flight_s)
+        self._again.ask(surplus, now)
         self._send_again(now)
         self._open_passed()
-
-    def _flying(self, now: float, flight_s: float) -> dict[int, int]:
-        """Symbols by unit of which a report that comes now cannot know."""
-        while self._recent and self._recent[0][0] < now - FLIGHT_MAX_S:
-            self._recent.popleft()
-        flying: dict[int, int] = {}
-        for at, unit in self._recent:
-            if at > now - flight_s:
-                flying[unit] = flying.get(unit, 0) + 1
-        return flying
-
-    def _learn(self, board: Needs, generation: int, unit: int, sent: int) -> None:
-        generations = generations_of(self.plan, unit)
-        if generation == generations[-1]:
-            board.learn(sum(board.known[at] for at in generations), sent, self.plan.size(unit))
-        else:
-            board.learn(board.known[generation], sent, self.plan.size(alone(generation)))
 
     def _reopen(self, unit: int) -> None:
         if generations_of(self.plan, unit)[-1] < self._opened:
@@ -175,6 +163,11 @@ class Mending:
 
     # ---- the stream ----
 
+    def streamed(self, block: int, top: int, now: float) -> None:
+        """The stream has sent a block; its last one so far is `top`."""
+        self._flight.sent(block, now)
+        self.stream_at(top, False)
+
     def stream_at(self, top: int, ended: bool) -> None:
         """The stream has sent blocks up to `top`."""
         passed = self.plan.passed(self.plan.total_blocks + 1 if ended else top + 1)
@@ -189,7 +182,7 @@ class Mending:
 
     def _open_passed(self) -> None:
         """Generations that have gone by may be mended, from when some loss is known."""
-        losses = [board.loss for board in self._boards.values() if board.known]
+        losses = [board.loss for board in self._boards.values() if board.lessons]
         while losses and self._opened < self._passed:
             generation = self._opened
             if generation // 2 == len(self._paired):
@@ -232,6 +225,7 @@ class Mending:
         self.symbols += 1
         if self._again:
             block = self._again.take(now)
+            self._flight.sent(block, now)
             return block, self._content.read((block - 1) * self._blksize, self._blksize)
         unit = self._at
         size = self.plan.size(unit)
@@ -241,9 +235,9 @@ class Mending:
         index = self._sent[unit]
         self._sent[unit] += 1
         self._budget -= 1
-        self._recent.append((now, unit))
         symbol = FIRST_REPAIR_SYMBOL + index
         block = number(unit, index)
+        self._flight.sent(block, now, unit)
         return block, repair_symbols(self._data[1], size, self._blksize, [symbol])[0]
 
     def _need(self, unit: int) -> int:

@@ -83,7 +83,7 @@ class Session(Mended):
             if self._wants_symbol():
                 return self._next_symbol(now)
             datagram = self._feed.next_data(now)
-            self._note_stream()
+            self._note_stream(datagram, now)
             return datagram
         except ContentChangedError:
             self._out += [

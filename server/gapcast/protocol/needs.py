@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from gapcast_core.generations import TOO_MANY, WHOLE, Plan
 
 LOSS_MAX = 0.6
-LOSS_MEMORY = 0.25  # weight of the latest generation in a board's loss
+LOSS_MEMORY = 0.25  # weight of the latest lesson in a board's loss
+LESSON_DATAGRAMS = 48
 
 
 @dataclass(slots=True, eq=False)
@@ -20,14 +21,17 @@ class Needs:
     """
 
     heard_at: float
+    place: int = 0  # datagrams of the session sent, and heard by it, when `loss` was last worked out
+    count: int = 0
     loss: float = 0.0
+    lessons: int = 0  # what `loss` is made of
     known: list[int] = field(default_factory=list)
     base: list[int] = field(default_factory=list)
     surplus: list[int] = field(default_factory=list)
     too_many: set[int] = field(default_factory=set)  # generations that symbols cannot help it with
 
-    def tell(self, generation: int, lack: int, base: int) -> bool:
-        """Note a need, told in the order of the generations; True when it is its first one, and a number."""
+    def tell(self, generation: int, lack: int, base: int) -> None:
+        """Note a need, told in the order of the generations."""
         if lack == TOO_MANY:
             self.too_many.add(generation)
             lack = 0
@@ -36,17 +40,19 @@ class Needs:
         if generation < len(self.known):
             self.known[generation] = lack
             self.base[generation] = base
-            return False
-        self.known.append(lack)
-        self.base.append(base)
-        return generation not in self.too_many
+        else:
+            self.known.append(lack)
+            self.base.append(base)
 
-    def learn(self, lack: int, sent: int, size: int) -> None:
-        """Of `size` blocks it lacks so many symbols, after so many had been sent."""
-        lost = (lack + sent * (1 - self.loss)) / size
-        if not lack and sent:
-            lost = min(lost, self.loss)
-        weight = LOSS_MEMORY if len(self.known) > 1 else 1.0
+    def learn(self, place: int, count: int) -> None:
+        """It had heard so many DATA (modulo 65536) of the session's first `place` ones."""
+        if place - self.place < LESSON_DATAGRAMS:
+            return
+        lost = 1 - ((count - self.count) & 0xFFFF) / (place - self.place)
+        weight = LOSS_MEMORY if self.lessons else 1.0
+        self.place = place
+        self.count = count
+        self.lessons += 1
         self.loss = min(max(self.loss + (lost - self.loss) * weight, 0.0), LOSS_MAX)
 
     def wants(self, plan: Plan, unit: int, sent: int, caution: float) -> float:

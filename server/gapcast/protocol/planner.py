@@ -68,17 +68,21 @@ def pairs_are_cheaper(losses: Sequence[float], k: int) -> bool:
     """Whether symbols made of two generations together cost less air than symbols of each.
 
     The neediest of n boards lacks about sqrt(2 ln n) deviations more than the mean, and the deviation of a
-    pair is less than that of two generations one by one. But a board can solve for POOL_BLOCKS only: the
-    surplus of each board has to be sent besides, and is as a rule of no use to others.
+    pair is less than that of two generations one by one. But a board can solve for POOL_BLOCKS only: its
+    surplus has to be sent as it is. That of the neediest board costs no more than symbols would; that of
+    others is of no use to it.
 
     Args:
         losses: of each board that has reported; from few blocks, so they are taken half way to their mean.
         k: blocks of a generation.
     """
     mean = sum(losses) / len(losses)
-    spread = math.sqrt(k * mean * (1 - mean))
-    saved = (2 - math.sqrt(2)) * math.sqrt(2 * math.log(len(losses))) * spread
-    return sum(_surplus(2 * k, (mean + loss) / 2) for loss in losses) < saved
+    extreme = math.sqrt(2 * math.log(len(losses)))
+    deviation = math.sqrt(k * mean * (1 - mean))
+    saved = (2 - math.sqrt(2)) * extreme * deviation
+    neediest = 2 * k * mean + extreme * math.sqrt(2) * deviation - POOL_BLOCKS
+    surplus = sum(_surplus(2 * k, (mean + loss) / 2) for loss in losses)
+    return surplus - max(neediest, 0.0) < saved
 
 
 def _surplus(blocks: int, loss: float) -> float:
