@@ -89,3 +89,12 @@ def test_reports_that_are_refused():
     refused("bad_lacks", gen.parse_lacks, "1*3", 2)
     refused("bad_lacks", gen.parse_lacks, ",".join(["1"] * 300), 256)
     assert gen.parse_lacks("1*256", 256) == [1] * 256
+
+
+def test_what_was_heard():
+    buf = bytearray(11)
+    for pair in ((0, 0), (65535, 65535), (0x8100, 999), (7, 10000)):
+        end = gen.write_heard(buf, 0, pair[0], pair[1])
+        assert gen.parse_heard(bytes(buf[:end]).decode()) == pair
+    for bad in ("", "1", "1,", ",1", "65536,1", "1,65536", "1,2,3", "a,1"):
+        refused("bad_heard", gen.parse_heard, bad)

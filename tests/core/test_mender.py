@@ -230,12 +230,30 @@ def test_a_pair_is_solved_as_one():
 
 
 def test_half_a_pair_is_not_told_of():
+    """As symbols of the pair before were, those of this one will be."""
     one = make(total=96, k=16)
-    hear(one, range(2, 33), 100)
+    hear(one, range(3, 33), 100)
     one.accept(number(gen.whole(0), 128), bytes(BLKSIZE), 33, 100)
-    one.accept(number(gen.whole(2), 128), bytes(BLKSIZE), 33, 101)
-    hear(one, range(33, 55), 101)
-    assert reported(one, 55, 140) == [0, 0], "the one symbol is here"
+    hear(one, list(range(34, 49)) + [50], 101)
+    assert reported(one, 51, 140) == [1, 0]
+    hear(one, range(51, 81), 150)
+    assert reported(one, 81, 190) == [1, 0, 2, 0]
+    one.accept(number(gen.alone(2), 128), bytes(BLKSIZE), 81, 190)
+    hear(one, range(82, 97), 191)
+    assert reported(one, 97, 240) == [1, 0, 0, 1, 0, 1], "one by one from then on"
+
+
+def test_a_board_that_lacks_nothing_says_little():
+    one = make(total=2000, k=10)
+    said = 0
+    for block in range(1, 1001):
+        one.note(block)
+        hear(one, [block], block)
+        said += one.report(block + 1, False, block) >= 0
+    assert said == 1000 // mender.QUIET_DATAGRAMS
+    assert (one.latest, one.count) == (1000, 1000)
+    hear(one, range(1001, 2000), 3000)
+    assert reported(one, 2001, 3000, True) == [0] * 199 + [1]
 
 
 def test_nothing_is_said_while_the_last_one_is_solved():

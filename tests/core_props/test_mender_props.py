@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,6 +123,11 @@ def test_a_surplus_is_read_as_it_was_written(blocks: list[int], limit: int) -> N
 
 @given(text=st.one_of(st.text(max_size=60), st.text(st.sampled_from("0123456789,*-"), max_size=60)))
 def test_any_lacks_is_read_or_refused(text: str) -> None:
-    for parse in (generations.parse_offer, lambda value: generations.parse_lacks(value, 256)):
+    parsers = (
+        generations.parse_offer,
+        generations.parse_heard,
+        lambda value: generations.parse_lacks(value, 256),
+    )
+    for parse in parsers:
         with suppress(PeerError):
             parse(text)

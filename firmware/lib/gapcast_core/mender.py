@@ -14,6 +14,7 @@ REPORT_MAX_MS = 640
 SLACK_BLOCKS = 16  # a generation has gone by when the stream is so far beyond it
 HEARD_SLACK_BLOCKS = 3  # the same when symbols of it were heard: they come right behind its blocks
 PAUSE_MS = 8  # silence of the server that asks for a report
+QUIET_DATAGRAMS = 256  # a board that lacks nothing reports as often, so that its loss is known
 AHEAD_BLOCKS = 64  # symbols for blocks so far ahead of the stream are a forger's
 NONE = -1
 
@@ -37,13 +38,14 @@ class Mender:
         self.surplus = array("H", [0] * gen.SURPLUS_BLOCKS)  # and the blocks asked for one by one
         self.surplus_count = 0
         self._missing = bytearray(plan.count)  # blocks, by generation
-        self._paired = bytearray(plan.pairs)  # 1: the last symbol heard was one of the whole pair
+        self._paired = bytearray(plan.pairs)  # 1: its symbols are made, or will be, of the whole pair
         self._heard = NONE  # highest generation of which a symbol was heard
         self._frame_ms = NONE
         self._reported_ms = now_ms
         self._wait_ms = REPORT_MS
         self._told = 0  # generations that had gone by at the last report
         self._lacked = 0  # symbols lacking in the last report
+        self._told_count = 0  # DATA heard until then
         self._woken = False
         self._ask_again_at = 0  # position of the stream
         self._merges = 0
@@ -127,7 +129,7 @@ class Mender:
         last = self.plan.of(self.plan.end(unit))
         if last > self._heard:
             self._heard = last
-        self._paired[unit // 3] = unit % 3 == gen.WHOLE
+        self._expect(unit // 3, unit % 3 == gen.WHOLE)
         self._wait_ms = REPORT_MS
         self._ask_again_at = position + HEARD_SLACK_BLOCKS
         if not self._can_mend(unit):
@@ -135,6 +137,13 @@ class Mender:
         need = min(self.missing(unit), self.pool.capacity)
         self.pool.add(unit, gen.symbol_of(number), view, need)
         return self._solvable(unit)
+
+    def _expect(self, pair, paired):
+        """Symbols of this pair are made so: those of the next will be too, until one says otherwise."""
+        after = pair + 1 if pair + 1 < self.plan.pairs else pair
+        if self._paired[pair] != paired or self._paired[after] != paired:
+            for i in range(pair, self.plan.pairs):
+                self._paired[i] = paired
 
     def _hear(self, now_ms):
         if self._frame_ms >= 0 and now_ms - self._frame_ms >= PAUSE_MS:
@@ -202,6 +211,11 @@ class Mender:
         lacked = self._write_needs(passed)
         if not lacked and passed == count and self.mendable:
             return NONE  # all that is needed is here, and being solved
+        if not lacked and passed < count and (self.count - self._told_count) & 0xFFFF < QUIET_DATAGRAMS:
+            self._told = passed
+            self._lacked = 0
+            return NONE
+        self._told_count = self.count
         if lacked == self._lacked and passed == self._told:
             self._wait_ms = min(self._wait_ms * 2, REPORT_MAX_MS)
         self._woken = False
