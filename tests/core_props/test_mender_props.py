@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
