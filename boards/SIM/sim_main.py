@@ -5,6 +5,7 @@ sys.path. The exit code says what the launcher, which plays the power supply, ha
 reset, 4 a power cut, 5 the watchdog's reset; after each of them it starts the board again.
 """
 
+import gc
 import sys
 import time
 
@@ -21,12 +22,15 @@ def main(folder):
 
     import esp32
     import sim_app
-    import sim_report
     import sim_world
 
     slot = esp32.sim_power_on()
+    gc.collect()
+    own_bytes = gc.mem_alloc()
+    import sim_report  # with modules of the client, so its own 2 KB count as the client's
+
     reporter = sim_report.Reporter()
-    reporter.emit("boot", slot=slot)
+    reporter.emit("boot", slot=slot, heap_own_bytes=own_bytes)
     progress = sim_report.SimProgress(reporter)
     reporter.measure()  # and collect: the boot loader's garbage is no burden of the client
     reporter.own_us = 0

@@ -1,8 +1,9 @@
 """Power-on with the firmware in ROM, as on a board: its bytecode stays where it is, outside the heap.
 
 Started as `micropython -m sim_rom IMAGE FOLDER`, with this file alone taken from a folder. IMAGE is a ROMFS
-of the compiled firmware: from memory that is mapped, imports run in place. Without FOLDER it is only
-tried whether this MicroPython can do that.
+of the compiled firmware: from memory that is mapped, imports run in place. With FOLDER "" it is only
+tried whether this MicroPython can do that. A third argument is a folder that the client is loaded from, into
+the heap, as from a board's file system; IMAGE then holds only what plays the hardware.
 """
 
 import gc
@@ -17,6 +18,7 @@ ROM = "/gapcast-rom"
 PROT_READ = 1
 MAP_PRIVATE = 2
 MAP_FAILED = -1
+_UNLEARNT = ("sim_rom", "sim_report", "gapcast_core.fec_plain")  # running, imports the client, is not used
 
 
 def mount(path):
@@ -28,7 +30,7 @@ def mount(path):
     if address == MAP_FAILED:
         raise OSError("the ROM image cannot be mapped")
     vfs.mount(vfs.VfsRom(uctypes.bytearray_at(address, size)), ROM)
-    sys.path[:] = (ROM, ".frozen")
+    sys.path[:] = [ROM] + sys.argv[3:] + [".frozen"]
 
 
 def learn_names(root, package=""):
@@ -40,7 +42,7 @@ def learn_names(root, package=""):
     for name in os.listdir(root):
         if name.endswith(".mpy"):
             module = package + name[:-4]
-            if module not in ("sim_rom", "gapcast_core.fec_plain"):
+            if module not in _UNLEARNT:
                 __import__(module)
         elif package == "":
             learn_names(root + "/" + name, name + ".")
@@ -54,5 +56,5 @@ mount(sys.argv[1])
 learn_names(ROM)
 import sim_main  # noqa: E402 - from the ROM
 
-if len(sys.argv) > 2:
+if "".join(sys.argv[2:3]):
     sim_main.main(sys.argv[2])

@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from gapcast_sim.runtime import CODE_IN_HEAP, CODE_IN_ROM
 from gapcast_tools.upy import Micropython, compile_mpy, search
 
 HERE = Path(__file__).resolve().parent
@@ -26,6 +27,7 @@ LIB = ROOT / "firmware" / "lib"
 TREES = [LIB, ROOT / "boards" / "SIM"]
 HEAP = "112k"  # what the client has to live in, its code included
 SECONDS = 120
+UPDATES = {"frozen": (), "code in the heap": ("--unfrozen",)}
 
 
 def measure(micropython: Micropython) -> dict[str, Any]:
@@ -48,8 +50,42 @@ def measure(micropython: Micropython) -> dict[str, Any]:
             raise SystemExit(f"upy_board.py failed:\n{done.stdout}{done.stderr}")
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         found["code_bytes"] = code_bytes(compiled.path)
+    found["update"] = {how: update(*options) for how, options in UPDATES.items()}
     found["micropython"] = f"{'.'.join(map(str, micropython.version))} {micropython.arch}"
     return found
+
+
+def update(*options: str) -> dict[str, int]:
+    """Bytes of heap of boards that take an image with lost blocks: the most of any, in a whole update.
+
+    total: the heap that there is. live: the most in use at a change of phase, without garbage. own: in that
+    what plays the hardware. client: the rest. symbols: repair symbols that there was room for.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        result = Path(name) / "sim.json"
+        sim = [
+            sys.executable,
+            "-m",
+            "gapcast",
+            "sim",
+            "--boards",
+            "2",
+            "--size",
+            "512k",
+            "--json",
+            str(result),
+        ]
+        done = subprocess.run(
+            [*sim, *options], cwd=name, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"the update failed:\n{done.stdout}{done.stderr}")
+        rows = json.loads(result.read_text())["results"]
+    live = max(row["heap_peak_bytes"] for row in rows)
+    own = max(row["heap_own_bytes"] for row in rows)
+    heaps = CODE_IN_HEAP if options else CODE_IN_ROM
+    symbols = min(row["symbols"] for row in rows)
+    return {"total": heaps.default, "live": live, "own": own, "client": live - own, "symbols": symbols}
 
 
 def code_bytes(lib: Path) -> dict[str, int]:
@@ -76,6 +112,9 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         table.append((f"decode 64 blocks, {losses} lost", f"{steps['total'] / 1000:.2f}", f"ms ({parts})"))
     table += [(what, f"{rate:,.0f}", "per s") for what, rate in sorted(found["per_s"].items())]
     table += [(f"heap: {what}", f"{size:,}", "bytes") for what, size in found["heap_bytes"].items()]
+    for how, heap in found["update"].items():
+        told = f"bytes at most, {heap['symbols']} repair symbols; the simulator {heap['own']:,} besides"
+        table.append((f"heap: an update, {how}", f"{heap['client']:,}", told))
     table += [(f"code: {what}", f"{size:,}", "bytes of .mpy") for what, size in found["code_bytes"].items()]
     return table
 

@@ -15,5 +15,10 @@ def test_every_figure_is_there(micropython: Micropython) -> None:
     assert 20 * 1024 < found["heap_bytes"]["pool"] < 25 * 1024
     assert found["heap_bytes"]["decoding"] < 1024
     assert 0 < found["code_bytes"]["of which erasure repair"] < found["code_bytes"]["gapcast_core"]
+    for heap in found["update"].values():
+        assert 30 * 1024 < heap["client"] == heap["live"] - heap["own"]
+        assert heap["live"] < heap["total"]
+        assert heap["symbols"] >= 8, "mended, whatever its code takes"
+    assert found["update"]["frozen"]["symbols"] == 20
     table = board.rows(found)
     assert len(table) == len({what for what, _figure, _unit in table})

@@ -82,6 +82,19 @@ def test_boards_are_mended_while_they_listen(runtime: Runtime, tmp_path: Path) -
     assert sum(summary["air_bytes"].values()) < 1.5 * summary["image_bytes"]
 
 
+def test_in_a_smaller_heap_fewer_symbols_have_room(runtime: Runtime, tmp_path: Path) -> None:
+    """And with room for none it is an update all the same."""
+    heaps = runtime.heaps
+    if runtime.rom is None or runtime.is_64_bit:
+        pytest.skip("figures of a client in ROM, and of 32 bits")
+    found = []
+    for heap in ((heaps.default + heaps.least) // 2, heaps.least):
+        summary = simulate(tmp_path, "--boards", 2, "--loss", 0.1, "--heap", heap)
+        found.append({row["symbols"] for row in summary["results"]})
+    assert found[0] <= {8, 12, 16}
+    assert found[1] == {0}
+
+
 def test_boards_under_cpython(tmp_path: Path) -> None:
     summary = simulate(tmp_path, "--boards", 2, "--cpython")
     assert "CPython" in summary["runtime"]

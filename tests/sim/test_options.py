@@ -43,7 +43,7 @@ def test_a_limit_that_is_none(here: Path, capsys: pytest.CaptureFixture[str], li
 
 def test_a_heap_that_was_too_small_when_tried(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "takes 88k" in error_of(capsys, *SIM, "--heap", CODE_IN_ROM.least - 1)
-    assert "takes 168k" in error_of(capsys, *SIM, "--unfrozen", "--heap", CODE_IN_HEAP.least - 1)
+    assert "takes 128k" in error_of(capsys, *SIM, "--unfrozen", "--heap", CODE_IN_HEAP.least - 1)
 
 
 @pytest.mark.parametrize("option", ["--json", "--picture"])

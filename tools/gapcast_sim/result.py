@@ -27,6 +27,7 @@ class BoardResult:
     digest_ok: bool | None = None  # every chunk's digest; None for a raw file
     version: str | None = None  # as the application that runs now reports it
     heap_peak_bytes: int = 0  # live objects, the most at any change of phase
+    heap_own_bytes: int = 0  # of those: what plays the hardware, and the names of what is in ROM
     symbols: int | None = None  # repair symbols it had room for, the least in any stream; 0: not mended
     boots: int = 0
     slot: int | None = None
@@ -86,6 +87,7 @@ class Recorder:
     def _on_boot(self, event: Event) -> None:
         self.result.boots += 1
         self.result.slot = event["slot"]
+        self.result.heap_own_bytes = event.get("heap_own_bytes", 0)
         self.phase = "boot"
 
     def _on_note(self, event: Event) -> None:

@@ -13,7 +13,7 @@ from gapcast.errors import OperatorError
 from gapcast_sim.events import printable
 from gapcast_tools import upy, upy_rom
 
-FIRMWARE_PARTS = ("firmware/lib", "boards/SIM")
+FIRMWARE_PARTS = ("firmware/lib", "boards/SIM")  # the client, and what plays the hardware
 TRY_SECONDS = 10
 
 
@@ -26,11 +26,13 @@ class Heaps:
 
 
 # The least is what all of 8 boards took a signed 1.5 MiB image with, at 10 % loss, with and without a power
-# cut: by trial in steps of 8 KiB, 3 seeds, with MicroPython 1.25 for i386. With 8 KiB less a buffer of 4 KiB
-# found no room in one piece on some. Data of the modules that play the hardware is in these heaps too.
-# 112 KiB are an ESP32 without PSRAM, and there is room for 20 repair symbols; in 96 KiB for none.
-CODE_IN_ROM = Heaps(112 * 1024, 88 * 1024)
-CODE_IN_HEAP = Heaps(192 * 1024, 168 * 1024)
+# cut: by trial in steps of 8 KiB, 3 seeds, with MicroPython 1.25 for i386. What plays the hardware is in
+# these heaps too (BoardResult.heap_own_bytes): 34 KiB of them with the names of what is in ROM, else 18 KiB.
+CODE_IN_ROM = Heaps(112 * 1024, 88 * 1024)  # an ESP32 without PSRAM; room for 20 repair symbols
+# The client's 112 KiB, 18 for what plays the hardware, and 9 for a table of names that is only full with the
+# simulator's own; room for 8 repair symbols.
+CODE_IN_HEAP = Heaps(140 * 1024, 128 * 1024)
+ALL_IN_HEAP = Heaps(192 * 1024, 168 * 1024)  # where nothing can be in ROM
 ARCHS_32_BIT = ("i386", "arm")  # as a board; elsewhere an object takes twice the room
 
 
@@ -43,19 +45,27 @@ class Runtime:
     environment: Mapping[str, str] = field(default_factory=dict)
     is_micropython: bool = True
     rom: Path | None = None  # image of the firmware; without one its code is loaded into the heap
+    client: Path | None = None  # folder that the client is loaded from, into the heap: not in `rom`
     is_64_bit: bool = False
 
     @property
     def heaps(self) -> Heaps:
         """What boards have, and need at least, in this runtime."""
-        heaps = CODE_IN_HEAP if self.is_micropython and self.rom is None else CODE_IN_ROM
+        heaps = CODE_IN_ROM
+        if self.is_micropython and (self.rom is None or self.client is not None):
+            heaps = ALL_IN_HEAP if self.rom is None else CODE_IN_HEAP
         return Heaps(2 * heaps.default, 2 * heaps.least) if self.is_64_bit else heaps
 
     def command(self, folder: Path, heap_bytes: int | None) -> list[str]:
         """The command line that switches on the board in `folder`; None is the default heap."""
         heap = ["-X", f"heapsize={heap_bytes or self.heaps.default}"] if self.is_micropython else []
-        start = ["-m", "sim_rom", str(self.rom)] if self.rom else ["-m", "sim_main"]
-        return [*self.argv, *heap, *start, str(folder)]
+        return [*self.argv, *heap, *self.start(str(folder))]
+
+    def start(self, folder: str) -> list[str]:
+        """The arguments of the command above; with the folder "" it is only tried whether that works."""
+        if self.rom is None:
+            return ["-m", "sim_main", folder]
+        return ["-m", "sim_rom", str(self.rom), folder, *([str(self.client)] if self.client else [])]
 
 
 class NoRomError(Exception):
@@ -89,30 +99,38 @@ def find_runtime(say: Callable[[str], None], *, micropython: bool = True, unfroz
         path = os.pathsep.join(str(tree) for tree in trees)
         version = ".".join(str(part) for part in sys.version_info[:3])
         return Runtime(f"CPython {version}", (sys.executable, "-s"), {"PYTHONPATH": path}, False)
-    compiled = upy.compile_mpy(trees, upy.cache_dir() / "sim", found)
     version = ".".join(str(part) for part in found.version)
-    # MICROPYPATH replaces the default path: keep what is frozen into the binary.
-    path = os.pathsep.join((str(compiled.path), ".frozen"))
-    name = f"MicroPython {version} ({found.arch})"
-    is_64_bit = found.arch not in ARCHS_32_BIT
-    runtime = Runtime(name, found.argv, {"MICROPYPATH": path}, is_64_bit=is_64_bit)
-    if not unfrozen:
-        try:
-            return _with_rom(runtime, compiled)
-        except NoRomError as error:
-            say(f"the boards' code takes room in their heaps, as if it was not frozen: no ROM, {error}")
-    return replace(runtime, name=f"{name}, code in the heap")
+    runtime = Runtime(
+        f"MicroPython {version} ({found.arch})", found.argv, is_64_bit=found.arch not in ARCHS_32_BIT
+    )
+    cache = upy.cache_dir() / "sim"
+    try:
+        if not unfrozen:
+            return _with_rom(runtime, upy.compile_mpy(trees, cache, found))
+        client = upy.compile_mpy(trees[:1], cache, found)
+        runtime = _with_rom(runtime, upy.compile_mpy(trees[1:], cache, found), client.path)
+    except NoRomError as error:
+        say(f"the boards' code takes room in their heaps, as if it was not frozen: no ROM, {error}")
+        compiled = upy.compile_mpy(trees, cache, found)
+        runtime = replace(runtime, environment=_path(compiled))
+    return replace(runtime, name=f"{runtime.name}, code in the heap")
 
 
-def _with_rom(runtime: Runtime, compiled: upy.Compiled) -> Runtime:
+def _path(compiled: upy.Compiled) -> dict[str, str]:
+    """MICROPYPATH replaces the default path: keep what is frozen into the binary."""
+    return {"MICROPYPATH": os.pathsep.join((str(compiled.path), ".frozen"))}
+
+
+def _with_rom(runtime: Runtime, compiled: upy.Compiled, client: Path | None = None) -> Runtime:
     """`runtime` with what was compiled as ROM, which was tried. Raises NoRomError."""
     if compiled.reason:  # source has to be compiled into the heap, wherever it is
         raise NoRomError(compiled.reason)
     try:
         rom = upy_rom.rom_image(compiled.path)
+        with_rom = replace(runtime, environment=_path(compiled), rom=rom, client=client)
         done = subprocess.run(
-            [*runtime.argv, "-m", "sim_rom", str(rom)],
-            env={**os.environ, **runtime.environment},
+            [*with_rom.argv, *with_rom.start("")],
+            env={**os.environ, **with_rom.environment},
             timeout=TRY_SECONDS,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -125,4 +143,4 @@ def _with_rom(runtime: Runtime, compiled: upy.Compiled) -> Runtime:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise NoRomError(printable(last))
-    return replace(runtime, rom=rom)
+    return with_rom

@@ -22,7 +22,7 @@ from .transfer import Transfer, TransferError
 
 # Loaded when there is an image to judge or to fetch, and dropped again: a board's heap is small.
 _JUDGING = ("gapcast_boot.judge", "gapcast_core.signature", "gapcast_core.appimage")
-_UPDATING = ("gapcast_boot.updating", "gapcast_boot.salvage")
+_UPDATING = ("gapcast_boot.updating",)
 _REPORTING = ("gapcast_core.report", "gapcast_boot.reporting")
 
 

@@ -61,17 +61,6 @@ def heap_free():
     return gc.mem_free() if hasattr(gc, "mem_free") else 1 << 30
 
 
-def set_aside(pieces, piece_bytes):
-    """So many pieces of the heap, or as many as there are, to be let go when they are needed."""
-    found = []
-    try:
-        for _piece in range(pieces):
-            found.append(bytearray(piece_bytes))
-    except MemoryError:
-        pass
-    return found
-
-
 def collect():
     """Tidy the heap between phases, so the collector stays out of the receive loop."""
     gc.collect()

@@ -10,16 +10,13 @@ from gapcast_core.errors import PeerError
 from . import port
 from .asking import ANSWER_TRIES, ANSWER_WAIT_MS, WINDOW_BLOCKS, ask
 from .download import BLKSIZE_BYTES, Download
-from .reading import Reading
 from .session import Session
 
+_READING = ("gapcast_boot.reading", "gapcast_core.repair")  # what is not loaded during a session
 # Loaded when a server offers repair symbols.
 MENDING = ("gapcast_boot.mending", "gapcast_core.mender")
 MENDING += ("gapcast_core.fec", "gapcast_core.fec_viper", "gapcast_core.gf")
 MENDING_BYTES = 26 * 1024  # of the heap: for the modules, 8 symbols, and the session
-IMPORT_BYTES = 10 * 1024  # for these modules, 6 KB of which stay (14 KB when they are not frozen)
-PIECES = 6  # of a pool of 20 symbols (fec.py): five quads, and what fills one
-PIECE_BYTES = 4300
 REJOIN_SHARE = 4  # more than a quarter missing: join a stream again rather than repair
 MAX_UNANSWERED = 5  # questions in a row, each asked several times: the server is gone
 MAX_UNHEARD = 2  # sessions without one DATA: multicast does not reach this board
@@ -209,14 +206,11 @@ class Transfer:
 
     def _open_session(self, answer):
         """A session with repair symbols, or without when the server has none or memory is short."""
-        free = port.heap_free() if answer.offer.repair_group is not None else 0
-        if free >= MENDING_BYTES:
+        port.drop(*_READING)
+        if answer.offer.repair_group is not None and port.heap_free() >= MENDING_BYTES:
             try:
-                pieces = min((free - IMPORT_BYTES) // PIECE_BYTES, PIECES)
-                aside = port.set_aside(pieces, PIECE_BYTES)  # the modules must not split what is left
                 from .mending import open_mended
 
-                del aside
                 session = open_mended(self.download, answer, self._local_ip, self._name)
                 if session is not None:
                     return session
@@ -247,12 +241,17 @@ class Transfer:
     def _head(self, size_bytes):
         """True when the head is in."""
         answer = self._ask(offers.plain_request(self._name, BLKSIZE_BYTES, 1))
-        reading = Reading(self.download, answer, size_bytes)
-        reading.run()
-        return reading.head_in
+        return self._reading(answer, size_bytes).head_in
 
     def _read(self, answer):
-        reading = Reading(self.download, answer)
-        reading.run()
+        reading = self._reading(answer)
         self.repaired_blocks += reading.stored_blocks
         self.repaired_bytes += reading.stored_bytes
+
+    def _reading(self, answer, head_bytes=0):
+        """A read that is over."""
+        from .reading import Reading
+
+        reading = Reading(self.download, answer, head_bytes)
+        reading.run()
+        return reading

@@ -2,7 +2,7 @@
 
 from gapcast_core import wire
 
-from . import flash, port, salvage, trial
+from . import flash, port, trial
 from .refusal import Refused
 from .transfer import Transfer, TransferError
 
@@ -41,7 +41,7 @@ class Update:
         transfer = self._transfer
         try:
             self._keep_what_is_there()
-            port.collect()
+            port.drop("gapcast_boot.salvage")
             self._named(transfer.run)
             self._verify()
             self._progress.verified(transfer)
@@ -52,8 +52,10 @@ class Update:
         trial.start(self._journal, self._header, content, signed, self._slot, self._anew)
 
     def _keep_what_is_there(self):
+        from .salvage import Salvage
+
         transfer = self._transfer
-        gaps = salvage.Salvage(self._sink, self._header, self._journal).derive(self._fetch_table)
+        gaps = Salvage(self._sink, self._header, self._journal).derive(self._fetch_table)
         if gaps is not None:
             transfer.download.preset(gaps)
             self._progress.kept(gaps.total - gaps.missing_blocks, gaps.total)
