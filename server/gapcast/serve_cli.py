@@ -58,9 +58,7 @@ def parse_rate(text: str | None) -> float | None:
 @click.option(
     "--gather-ms",
     type=click.IntRange(0, 60_000),
-    default=150,
-    show_default=True,
-    help="Wait for more boards before a stream starts.",
+    help="Wait for more boards before a stream starts.  [default: 150, less when all that asked are there]",
 )
 @click.option(
     "--turns", type=click.IntRange(1, 256), default=8, show_default=True, help="Boards that repair at once."
@@ -80,14 +78,16 @@ def serve(
     port: int | None,
     iface: str | None,
     rate: str | None,
-    gather_ms: int,
+    gather_ms: int | None,
     turns: int,
     state: Path | None,
     require_options: bool,
     as_json: bool,
 ) -> None:
     """Serve the files below ROOT by TFTP: unicast, multicast, and repair of gaps."""
-    settings = Settings(gather_s=gather_ms / 1000, turns=turns)
+    settings = Settings(turns=turns, eager=True)
+    if gather_ms is not None:
+        settings = Settings(gather_s=gather_ms / 1000, turns=turns)
     path = state or default_path()
     config = Config(
         rate_bps=parse_rate(rate),

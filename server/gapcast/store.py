@@ -37,6 +37,7 @@ _ABSENT = (
 )
 
 Identity = tuple[Stamp, str]  # version, part of the file
+HEADER_PART = "hdr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Store:
             raise _peer_error(error) from error
         finally:
             os.close(descriptor)
-        return (stamp, "hdr"), data
+        return (stamp, HEADER_PART), data
 
     def _open_container(self, wanted: str) -> Opened | None:
         """The container with that id; what was opened is looked at, the path may have a new file by now."""

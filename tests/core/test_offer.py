@@ -23,6 +23,13 @@ def test_an_image_request_asks_for_multicast_and_says_what_it_knows():
     assert options == [("blksize", "1024"), ("tsize", "0"), ("multicast", ""), ("ranges", ""), ("lacks", "")]
 
 
+def test_a_header_is_asked_for_with_multicast_and_without():
+    shared, plain = [wire.parse_request(data) for data in offers.head_requests("x.hdr", 1024)]
+    assert shared[:3] == plain[:3] == (wire.OP_RRQ, "x.hdr", "octet")
+    assert plain[3] == [("blksize", "1024"), ("tsize", "0")]
+    assert shared[3] == plain[3] + [("multicast", ""), ("ranges", "")]
+
+
 def test_a_plain_request_asks_for_nothing_of_ours():
     options = wire.parse_request(offers.plain_request("x", 1024, 8))[3]
     assert options == [("blksize", "1024"), ("tsize", "0"), ("windowsize", "8")]

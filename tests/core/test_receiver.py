@@ -666,3 +666,23 @@ def test_the_last_block_repeated_is_the_end_of_the_stream():
     assert hear(rx, 1000) == 1000
     assert rx.position == 1001
     assert hear(rx, 500) == 500, "a hole behind the position"
+
+
+def test_a_short_session_ends_in_time_whatever_is_said():
+    rx = machine(blocks=1, master=False)
+    rx.limit_ms = 300
+    for now_ms in range(0, 301, 100):
+        rx.control(oack(False), now_ms)
+        rx.tick(now_ms)
+        assert rx.end == receiver.RUNNING
+    rx.control(oack(False), 400)
+    rx.tick(400)
+    assert rx.end == receiver.SILENCE
+
+
+def test_a_header_heard_by_a_listener_is_acknowledged():
+    rx = machine(blocks=1, master=False)
+    rx.limit_ms = 300
+    assert hear(rx, 1, 200) == 1
+    assert rx.end == receiver.COMPLETE
+    assert take_ack(rx) == 1

@@ -92,9 +92,13 @@ def read(path: Path) -> list[Frame]:
 
 
 def longest_stall(frames: list[Frame]) -> float:
-    """The longest time in seconds without a new block to the group: the server's probes do not count."""
-    first: dict[int, float] = {}
+    """The longest time in seconds without a new block to a group: the server's probes do not count.
+
+    The stream's group is the one with the most blocks: headers have others.
+    """
+    groups: dict[tuple[str, int], dict[int, float]] = {}
     for frame in frames:
         if frame.to_group and frame.opcode == DATA:
-            first.setdefault(frame.number, frame.time_s)
-    return max(later - earlier for earlier, later in pairwise(sorted(first.values())))
+            groups.setdefault(frame.target, {}).setdefault(frame.number, frame.time_s)
+    stream = max(groups.values(), key=len)
+    return max(later - earlier for earlier, later in pairwise(sorted(stream.values())))

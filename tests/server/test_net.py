@@ -218,7 +218,8 @@ def test_signals_end_it_cleanly_and_listeners_hear_nothing(
 
 
 def test_the_rate_is_kept(root: Path) -> None:
-    running = Running(root, "--listen", "127.0.0.1", "--port", str(free_port()), "--rate", "20M")
+    options = ("--rate", "20M", "--gather-ms", "150")
+    running = Running(root, "--listen", "127.0.0.1", "--port", str(free_port()), *options)
     try:
         with Listener(running.port, 1) as board:
             stream(board)

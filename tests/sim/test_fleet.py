@@ -73,6 +73,16 @@ def test_without_loss_nothing_is_repaired(runtime: Runtime, tmp_path: Path) -> N
     assert all(row["lost_blocks"] == row["gaps"] == row["repaired_blocks"] == 0 for row in summary["results"])
 
 
+def test_a_fleet_shares_its_header(runtime: Runtime, tmp_path: Path) -> None:
+    """1.17 KB a board by unicast. A busy machine may start its boards too far apart, but not each time."""
+    boards = 8
+    for _attempt in range(3):
+        summary = simulate(tmp_path, "--boards", boards, "--loss", 0)
+        if summary["air_bytes"]["unicast"] < boards * 1000:
+            return
+    raise AssertionError(summary["air_bytes"])
+
+
 def test_boards_are_mended_while_they_listen(runtime: Runtime, tmp_path: Path) -> None:
     """By repair symbols, so that next to nothing is left to fetch one by one."""
     summary = simulate(tmp_path, "--boards", 4, "--loss", 0.1)

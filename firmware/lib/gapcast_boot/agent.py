@@ -186,27 +186,41 @@ class _Boot:
 
     def _fetch_header(self):
         """(header bytes, name to fetch the image by); (None, None) when there is nothing to do."""
-        config = self._config
-        for name in (config["image"] + ".hdr", config["image"] + ".gap"):
-            sink = flash.RamSink(container.HEADER_BYTES)
-            transfer = Transfer(
-                self._server, self._local_ip, name, sink, self._clock, self.progress, config["ask_ms"]
-            )
-            try:
-                transfer.run_head(container.HEADER_BYTES)
-            except TransferError as exc:
-                if exc.code != wire.ERR_NOT_FOUND:
-                    raise
-                continue  # a stock server knows no `.hdr`: take the head of the container itself
-            if name.endswith(".hdr"):
-                name = "gap/" + container.content_id(sink.data)
-            return sink.data, name
+        image = self._config["image"]
+        try:
+            raw = self._fetch_head(image + ".hdr", _is_sound)
+            return raw, "gap/" + container.content_id(raw)
+        except TransferError as exc:
+            if exc.code != wire.ERR_NOT_FOUND:
+                raise
+        try:  # a stock server knows no `.hdr`: take the head of the container itself
+            return self._fetch_head(image + ".gap", None), image + ".gap"
+        except TransferError as exc:
+            if exc.code != wire.ERR_NOT_FOUND:
+                raise
         return None, None
+
+    def _fetch_head(self, name, is_sound):
+        """A file's first bytes; is_sound: of a file that ends there (Transfer.run_head)."""
+        sink = flash.RamSink(container.HEADER_BYTES)
+        ask_ms = self._config["ask_ms"]
+        transfer = Transfer(self._server, self._local_ip, name, sink, self._clock, self.progress, ask_ms)
+        transfer.run_head(container.HEADER_BYTES, is_sound and (lambda: is_sound(sink.data)))
+        return sink.data
 
     def _deliver(self):
         """What the server should hear; nothing at most boots."""
         self._news.deliver(self._server, self._local_ip, self._clock)
         port.drop(*_REPORTING)
+
+
+def _is_sound(raw):
+    """True for a header without damage, whoever sent it."""
+    try:
+        container.parse_header(raw)
+    except PeerError:
+        return False
+    return True
 
 
 def _already_running(header):

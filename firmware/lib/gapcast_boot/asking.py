@@ -23,15 +23,16 @@ class Answer:
         self.tid = tid
 
 
-def ask(server, local_ip, clock, request, asked_ranges=None, wait_ms=ANSWER_WAIT_MS):
+def ask(server, local_ip, clock, request, asked_ranges=None, wait_ms=ANSWER_WAIT_MS, other=None):
     """The Answer to an RRQ, which is sent at most ANSWER_TRIES times, `wait_ms` apart.
 
+    other: sent in turn with `request`, for servers that do not answer that one.
     Raises PeerError: `no_answer`, `refused`, and what offer.parse_offer raises; OSError.
     """
     sock = port.open_udp(local_ip)
     try:
-        for _attempt in range(ANSWER_TRIES):
-            sock.sendto(request, server)
+        for attempt in range(ANSWER_TRIES):
+            sock.sendto(other if other and attempt % 2 else request, server)
             data, tid = _wait(sock, server, clock, wait_ms)
             if data == b"":  # anybody's, and it deafens the socket
                 sock.close()

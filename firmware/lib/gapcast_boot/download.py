@@ -93,6 +93,10 @@ class Download:
         self._set_blksize(offer.blksize)
         self.size_bytes = offer.size_bytes
 
+    def start_over(self):
+        """Nothing has come; the next offer begins anew, with all the patience there is."""
+        self.gaps = None
+
     def _set_blksize(self, blksize):
         self.blksize = blksize
         if len(self.payload) != blksize:

@@ -26,7 +26,8 @@ class Session:
         """Receive until the session ends; `rx.end` says how."""
         rx = self.rx
         download = self._download
-        download.progress.phase("master" if rx.is_master else "listener", download.gaps)
+        if not download.quiet:
+            download.progress.phase("master" if rx.is_master else "listener", download.gaps)
         group = self._join()
         deaf = 0
         try:
@@ -40,7 +41,8 @@ class Session:
         finally:
             group.close()
         self.say(rx.ack)
-        download.progress.stream_over(download.gaps, rx)
+        if not download.quiet:
+            download.progress.stream_over(download.gaps, rx)
         if rx.error:
             download.progress.note("server: %d %s" % rx.error)
 

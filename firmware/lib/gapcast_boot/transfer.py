@@ -24,6 +24,7 @@ RETRY_MIN_MS = 300
 RETRY_SPAN_MS = 1200
 LIMIT_MS = 30 * 60 * 1000  # a server that drips must not hold the application back for ever
 HEAD_LIMIT = 4  # the same for the head of a file: so many times its stall_ms
+HANDOUT_MS = 300  # PROTOCOL.md section 12: five rounds of a server that hands a small file out to a fleet
 
 
 class TransferError(Exception):
@@ -97,12 +98,17 @@ class Transfer:
         self._turn = False
         self.run()
 
-    def run_head(self, size_bytes):
-        """Only the first `size_bytes` bytes, by unicast, asked for within stall_ms. Raises TransferError."""
+    def run_head(self, size_bytes, is_sound=None):
+        """Only the first `size_bytes` bytes, asked for within stall_ms. Raises TransferError.
+
+        is_sound: the file has no more bytes, so it may come by multicast if other boards ask for it, too;
+        tells whether what came that way can be true, for anybody may have sent it.
+        """
+        self._ask_plainly = is_sound is None
         self.download.quiet = True
         self.download.limit(HEAD_LIMIT * self._stall_ms)
         self._wait_ms = self._stall_ms // ANSWER_TRIES
-        while not self._attempt(lambda: self._head(size_bytes)):
+        while not self._attempt(lambda: self._head(size_bytes, is_sound)):
             if self.download.complete:
                 raise TransferError("%s is shorter than %d bytes" % (self._name, size_bytes))
             self._check_patience()
@@ -173,9 +179,9 @@ class Transfer:
         """A random moment before the next attempt: a whole fleet may be in the same state."""
         port.sleep_ms(RETRY_MIN_MS + port.random_below(RETRY_SPAN_MS))
 
-    def _ask(self, request, asked_ranges=None):
+    def _ask(self, request, asked_ranges=None, other=None):
         self._check_limit(self._clock.now_ms())
-        answer = ask(self._server, self._local_ip, self._clock, request, asked_ranges, self._wait_ms)
+        answer = ask(self._server, self._local_ip, self._clock, request, asked_ranges, self._wait_ms, other)
         self._unanswered = 0
         try:
             self.download.adopt(answer.offer)
@@ -238,10 +244,31 @@ class Transfer:
             return
         self._read(answer)
 
-    def _head(self, size_bytes):
+    def _head(self, size_bytes, is_sound):
         """True when the head is in."""
-        answer = self._ask(offers.plain_request(self._name, BLKSIZE_BYTES, 1))
-        return self._reading(answer, size_bytes).head_in
+        shared, plain = offers.head_requests(self._name, BLKSIZE_BYTES)
+        if not self._ask_plainly:
+            self._ask_plainly = True  # whatever comes of it
+            answer = self._ask(shared, other=plain)
+            if answer.offer.group is None:
+                return self._reading(answer, size_bytes).head_in
+            if self._hear_head(answer, size_bytes) and is_sound():
+                return True
+            self.download.start_over()
+        return self._reading(self._ask(plain), size_bytes).head_in
+
+    def _hear_head(self, answer, size_bytes):
+        """By multicast, in a moment or not at all."""
+        session = Session(self.download, answer, self._local_ip)
+        session.rx.limit_ms = HANDOUT_MS
+        try:
+            if answer.offer.size_bytes == size_bytes:  # a stock server's may be any file
+                session.run()
+        except OSError as exc:  # no group can be joined here
+            self._why = "network: %s" % exc
+        finally:
+            session.close()
+        return self.download.complete
 
     def _read(self, answer):
         reading = self._reading(answer)

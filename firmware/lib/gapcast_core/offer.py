@@ -67,6 +67,16 @@ def image_request(name, blksize):
     )
 
 
+def head_requests(name, blksize):
+    """RRQs for a small file that a whole fleet may ask for at once: with multicast, and without.
+
+    A server gives both the same answer by unicast, so they can be sent in turn.
+    """
+    options = [(opt.BLKSIZE, str(blksize)), (opt.TSIZE, "0")]
+    plain = wire.pack_request(wire.OP_RRQ, name, options)
+    return wire.pack_request(wire.OP_RRQ, name, options + [(opt.MULTICAST, ""), (opt.RANGES, "")]), plain
+
+
 def plain_request(name, blksize, window):
     """RRQ for a whole file by unicast."""
     return wire.pack_request(

@@ -59,6 +59,8 @@ class Receiver:
         self.duplicates = 0
         self.at_end = False  # this master has seen the end, and mends
         self.mends = 0  # repair symbols there is room for: with any the end of the stream is not yet ours
+        self.limit_ms = None  # of a short session: so long it may take in all
+        self._started_ms = now_ms
         self._random_16 = random_16
         self._heard_ms = now_ms
         self._acked = 0
@@ -270,10 +272,13 @@ class Receiver:
         if self.is_master and idle_ms > repeat_ms * (self._repeats + 1):
             self._repeats += 1
             self.ack = self._request()
-        if idle_ms > self._patience_ms():
+        if idle_ms > self._patience_ms() or self._is_over(now_ms):
             self.end = SILENCE
         if self.gaps.complete and idle_ms > TAIL_WAIT_MS:
             self._finish()
+
+    def _is_over(self, now_ms):
+        return self.limit_ms is not None and now_ms - self._started_ms > self.limit_ms
 
     def _patience_ms(self):
         if not self.offer.gap_aware:

@@ -132,6 +132,7 @@ _FORMS = {
     "turn": "{group}: {address} may fetch its gaps",
     "member_done": "{group}: {address} done: {outcome} {text}",
     "mended": "{group}: mended by {symbols} repair symbols",
+    "handed_out": "{group}: {name} for {joined} boards in {rounds} rounds, {complete} said that they have it",
     "session_closed": "{group}: session over: {reason}, {seconds:.2f} s",
     "transfer_open": "{address}: asks for {name}, {blocks} blocks of {blksize} bytes, ranges: {ranges}",
     "transfer_done": "{address}: {name}: {outcome} {text}: {bytes} bytes in {seconds:.2f} s",

@@ -18,15 +18,24 @@ from gapcast.net.receptions import Receptions
 from gapcast.net.report import AIR_EVERY_S, Report
 from gapcast.net.transfers import Transfers, toucher
 from gapcast.net.udp import receive_request
+from gapcast.protocol.askers import Askers
 from gapcast.protocol.credit import error_within
 from gapcast.protocol.events import Dropped
 from gapcast.protocol.groups import GroupPool
+from gapcast.protocol.handout import Handout
 from gapcast.protocol.multicast import Session
-from gapcast.protocol.negotiate import Request, can_multicast, plan_join, read_report_name, read_request
+from gapcast.protocol.negotiate import (
+    Request,
+    can_multicast,
+    is_small,
+    plan_join,
+    read_report_name,
+    read_request,
+)
 from gapcast.protocol.pacer import Pacer
 from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address
-from gapcast.store import SCAN_MAX_ENTRIES, Identity, Opened, Store
+from gapcast.store import HEADER_PART, SCAN_MAX_ENTRIES, Identity, Opened, Store
 from gapcast_core.errors import PeerError
 from gapcast_core.wire import OP_RRQ, OP_WRQ
 
@@ -34,7 +43,8 @@ MAX_SESSIONS = 64  # forged RRQs with many block sizes: each costs a socket and 
 REQUESTS_PER_CALLBACK = 16  # then the running transfers have their turn, however many RRQs arrive
 TOUCH_EVERY_S = 0.25  # repair traffic counts as a sign of life in a session no more often
 
-SessionKey = tuple[Identity, int, str]  # content, blksize, address asked: its net is where DATA goes
+# Content, blksize, address asked (its net is where DATA goes), and whether it is a handout.
+SessionKey = tuple[Identity, int, str, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,8 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._pump = Pump(self._loop, Pacer(config.rate_bps))
         self._groups = GroupPool(random.randrange(1 << 17), MAX_SESSIONS)
-        self._sessions: dict[SessionKey, tuple[Session, Endpoint]] = {}
+        self._sessions: dict[SessionKey, tuple[Session | Handout, Endpoint]] = {}
+        self._askers = Askers()
         self._ports = Ports(self._loop, main.getsockname()[0], config.interface, self._pump, report)
         self._transfers = Transfers(self._ports, config.require_options)
         self._receptions = Receptions(self._ports, config.state)
@@ -162,19 +173,28 @@ class Server:
         if self._transfers.is_repeated(request, source, asked):
             return
         opened = self._store.open(request.name)
-        if can_multicast(request, opened.content.size) and self._join(request, opened, source, asked):
+        if self._is_shared(request, opened, source) and self._join(request, opened, source, asked):
             return
+        self._leave_others(None, source, self._loop.time())
         found = self._transfers.open(request, opened, source, asked)
         if found is None:
             return
         transfer, endpoint = found
-        session = self._sessions.get((opened.identity, request.blksize, asked))
+        session = self._sessions.get((opened.identity, request.blksize, asked, False))
         if session is not None and transfer.ranges_text is not None:
             touch = functools.partial(self._touch, session, source[0])
             endpoint.on_heard = toucher(touch, transfer, TOUCH_EVERY_S)
         endpoint.settle()
 
-    def _touch(self, found: tuple[Session, Endpoint], host: str, now: float) -> None:
+    def _is_shared(self, request: Request, opened: Opened, source: Address) -> bool:
+        """Whether the answer goes to a group; a board alone that asks for a header gets it at once."""
+        size = opened.content.size
+        small = is_small(request, size)
+        asks = small or opened.identity[1] == HEADER_PART
+        crowded = asks and self._askers.note(opened.identity, source, self._loop.time())
+        return can_multicast(request, size) and (crowded or not small)
+
+    def _touch(self, found: tuple[Session | Handout, Endpoint], host: str, now: float) -> None:
         """`host` is repairing."""
         session, endpoint = found
         if not session.closed:
@@ -186,7 +206,7 @@ class Server:
     def _join(self, request: Request, opened: Opened, source: Address, asked: str) -> bool:
         """Let the client join or open a session; False when there is no group for it."""
         now = self._loop.time()
-        key = (opened.identity, request.blksize, asked)
+        key = (opened.identity, request.blksize, asked, is_small(request, opened.content.size))
         self._leave_others(key, source, now)
         found = self._sessions.get(key)
         if found is None or found[0].ending:
@@ -200,7 +220,7 @@ class Server:
         endpoint.settle()
         return True
 
-    def _leave_others(self, key: SessionKey, source: Address, now: float) -> None:
+    def _leave_others(self, key: SessionKey | None, source: Address, now: float) -> None:
         for other, (session, endpoint) in list(self._sessions.items()):
             if other != key and session.has_member(source):
                 session.leave(source, now)
@@ -208,7 +228,7 @@ class Server:
 
     def _open_session(
         self, key: SessionKey, request: Request, opened: Opened, asked: str, now: float
-    ) -> tuple[Session, Endpoint] | None:
+    ) -> tuple[Session | Handout, Endpoint] | None:
         group = self._groups.acquire(now)
         if group is None and self._evict_session(now):
             group = self._groups.acquire(now)
@@ -219,8 +239,7 @@ class Server:
         except PeerError:
             self._groups.release(group, now)
             raise
-        content = opened.content
-        session = Session(request.name, content, request.blksize, group, self._config.settings, now)
+        session = self._new_session(key, request, opened, group, now)
 
         def on_closed(_endpoint: Endpoint) -> None:
             self._groups.release(group, self._loop.time())
@@ -230,6 +249,16 @@ class Server:
         endpoint = self._ports.endpoint(sock, session, group, on_closed)
         self._sessions[key] = (session, endpoint)
         return session, endpoint
+
+    def _new_session(
+        self, key: SessionKey, request: Request, opened: Opened, group: Address, now: float
+    ) -> Session | Handout:
+        if key[3]:
+            return Handout(request.name, opened.content, request.blksize, group, now)
+        session = Session(request.name, opened.content, request.blksize, group, self._config.settings, now)
+        header = (opened.identity[0], HEADER_PART)
+        session.gathering.expected = functools.partial(self._askers.seen, header)
+        return session
 
     def _evict_session(self, now: float) -> bool:
         """Forged requests with many block sizes hold every group: the oldest session without proof goes."""

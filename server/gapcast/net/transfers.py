@@ -67,7 +67,7 @@ class Transfers:
         if found is None:
             return False
         now = self._ports.loop.time()
-        if (found.request, found.asked) == (request, asked):
+        if found.asked == asked and found.request.asks_same(request):
             if found.verified or self._may_answer(found.plan, source, now):
                 found.transfer.repeat_offer(now, request.received_bytes)
                 found.endpoint.settle()

@@ -115,6 +115,19 @@ class SessionClosed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOut(Event):
+    """A small file went to a group in so many rounds; `complete` said that they have it."""
+
+    kind: ClassVar[str] = "handed_out"
+    group: str
+    port: int
+    name: str
+    joined: int
+    complete: int
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
 class TransferOpen(Event):
     """A unicast transfer began. ranges: the accepted value of our option, or None."""
 

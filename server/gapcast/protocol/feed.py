@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gapcast.protocol.blocks import WholeFile, blocks_to_end, blocks_with_bytes
+from gapcast.protocol.gathering import Gathering
 from gapcast.protocol.stream import Stream
 from gapcast.protocol.types import Address, Content, Datagram
 from gapcast_core.wire import pack_data
@@ -12,13 +13,15 @@ class Feed:
     """Turns the stream's block numbers into datagrams for the group.
 
     blocks, blocks_stock: the totals of gap-aware and of stock clients (PROTOCOL.md section 1).
-    gather_until: no DATA before this time, or None.
+    gathering: no DATA before it is over.
     """
 
-    def __init__(self, content: Content, blksize: int, group: Address, stream: Stream) -> None:
+    def __init__(
+        self, content: Content, blksize: int, group: Address, stream: Stream, gathering: Gathering
+    ) -> None:
         self.blocks = blocks_with_bytes(content.size, blksize)
         self.blocks_stock = blocks_to_end(content.size, blksize)
-        self.gather_until: float | None = None
+        self.gathering = gathering
         self._file = WholeFile(content, blksize)
         self._group = group
         self._stream = stream
@@ -34,7 +37,8 @@ class Feed:
 
     def wants_data(self, now: float) -> bool:
         """Whether next_data would give a datagram."""
-        if self.gather_until is not None and now < self.gather_until:
+        until = self.gathering.until
+        if until is not None and now < until:
             return False
         return self._end_block_due or self._stream.wants_data()
 
@@ -47,8 +51,3 @@ class Feed:
             return Datagram(pack_data(self.blocks_stock, b""), self._group)
         number = self._stream.next_block(now)
         return Datagram(pack_data(number, self._file.payload(number)), self._group)
-
-    def on_time(self, now: float) -> None:
-        """The stream may start."""
-        if self.gather_until is not None and now >= self.gather_until:
-            self.gather_until = None

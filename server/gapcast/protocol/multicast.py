@@ -12,6 +12,7 @@ from gapcast.protocol.blocks import blocks_with_bytes
 from gapcast.protocol.credit import Credit
 from gapcast.protocol.feed import Feed
 from gapcast.protocol.foreign import Strangers
+from gapcast.protocol.gathering import Gathering
 from gapcast.protocol.mastery import END, LOST, SKIP
 from gapcast.protocol.members import Member
 from gapcast.protocol.mended import Mended
@@ -32,10 +33,10 @@ class Session(Mended):
         super().__init__(group, content, blksize, blocks, settings.turns, now)
         self.gentle = False
         self.lock_step = True
-        self._gather_s = settings.gather_s
+        self.gathering = Gathering(settings, now)
         self._election = self._mastery.election
         self._stream = self._mastery.stream
-        self._feed = Feed(content, blksize, group, self._stream)
+        self._feed = Feed(content, blksize, group, self._stream, self.gathering)
         self._strangers = Strangers()
         self._out.append(ev.SessionOpen(group[0], group[1], name, blksize, self._feed.blocks))
 
@@ -66,7 +67,8 @@ class Session(Mended):
         role = "master" if is_master else "listener"
         self._out.append(ev.MemberJoined(self.group[0], address[0], address[1], role, plan.gap_aware))
         if first and plan.gap_aware:
-            self._feed.gather_until = self._opened_at + self._gather_s
+            self.gathering.begin()
+        self.gathering.joined(self._roster, now)
         if is_master:
             self._election.open(member, now)
         self._answer_join(member, is_master)
@@ -112,6 +114,7 @@ class Session(Mended):
             else:
                 number = parse_ack(data)
                 self._note_heard(member, now)
+                self.gathering.heard(source[0], self._roster, now)
                 self._on_ack(member, number, now)
         except PeerError as error:
             self._out.append(ev.Dropped(error.reason))
@@ -223,7 +226,7 @@ class Session(Mended):
         if self.closed:
             return None
         return earliest(
-            self._feed.gather_until,
+            self.gathering.until,
             self._mastery.deadline(),
             self._turns.deadline(),
             self._mending_deadline(),
@@ -233,7 +236,7 @@ class Session(Mended):
     def on_time(self, now: float) -> None:
         if self.closed:
             return
-        self._feed.on_time(now)
+        self.gathering.on_time(self._roster, now)
         self._stream.on_time(now)
         self._check_master(now)
         offer = self._election.on_time(now)

@@ -21,6 +21,7 @@ from gapcast_core.wire import (
 )
 
 WINDOWSIZE_CAP_BLOCKS = 64  # a forged ACK can cause one window; some clients fail above 64 anyway
+SMALL_BLOCKS = 4  # a header, and no container
 TSIZE_MAX = 9_999_999_999  # ten digits: what parse_number takes
 
 Pairs = list[tuple[str, str]]
@@ -38,6 +39,10 @@ class Request:
     gap_aware: bool = False
     ranges: str | None = None  # the list of a repair
     received_bytes: int = 0  # what it may cost before the client has proven its address: credit.py
+
+    def asks_same(self, other: Request) -> bool:
+        """Whether one unicast answer fits both: a board asks with and without `multicast` in turn."""
+        return (self.name, _unicast_pairs(self)) == (other.name, _unicast_pairs(other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,11 @@ def can_multicast(request: Request, size: int) -> bool:
     return request.multicast and size > 0 and count(size, request.blksize) <= options.MAX_BLOCK
 
 
+def is_small(request: Request, size: int) -> bool:
+    """Whether a board asks for a few blocks, which a crowd gets by a handout, not by a stream."""
+    return request.gap_aware and blocks_with_bytes(size, request.blksize) <= SMALL_BLOCKS
+
+
 def plan_unicast(request: Request, size: int) -> UnicastPlan:
     """The plan of a unicast transfer of a file of `size` bytes, also when `multicast` had to be left out.
 
@@ -169,7 +179,7 @@ def plan_unicast(request: Request, size: int) -> UnicastPlan:
         if key == options.RANGES:
             if text is not None:
                 answer.append((key, text))
-        elif key not in (options.MULTICAST, LACKS):
+        elif key not in _SHARED:
             answer.append((key, _accepted(request, key, value, size)))
     oack = pack_oack(answer) if answer else None
     kept = [pair for pair in answer if pair[0] not in _DISPENSABLE]
@@ -194,6 +204,7 @@ def plan_join(request: Request, size: int) -> JoinPlan:
 
 
 _DISPENSABLE = (options.TSIZE, options.TIMEOUT)  # RFC 2349: they change nothing in what is sent
+_SHARED = (options.MULTICAST, LACKS)
 _KNOWN = (
     options.BLKSIZE,
     options.TSIZE,
@@ -203,6 +214,10 @@ _KNOWN = (
     options.RANGES,
     LACKS,
 )
+
+
+def _unicast_pairs(request: Request) -> Pairs:
+    return [pair for pair in request.pairs if pair[0] not in _SHARED and pair != (options.RANGES, "")]
 
 
 def _accepted(request: Request, key: str, value: str, size: int) -> str:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """gather_s: age in seconds at which a gap-aware stream starts. turns: boards that repair at once."""
+    """What `gapcast serve` was asked for.
+
+    gather_s: age in seconds at which a gap-aware stream starts; eager: or sooner, when all that are known to
+    come are there. turns: boards that repair at once.
+    """
 
     gather_s: float = 0.15
+    eager: bool = False
     turns: int = 8
