@@ -11,12 +11,26 @@ import time
 import sim_power
 import sim_world
 
+try:
+    import sim_map
+except (ImportError, SyntaxError):  # CPython, or a machine without viper
+    sim_map = None
+
 SECTOR_BYTES = 4096
 PAGE_BYTES = 256
 # W25Q-JV class, typical (facts: esp32-micropython section 4).
 ERASE_SECTOR_US = 45000
 PROGRAM_PAGE_US = 600
 _FILL = b"\xff" * SECTOR_BYTES
+_BLOCK_BYTES = 1024  # what the client writes
+_FILL_BLOCK = b"\xff" * _BLOCK_BYTES
+
+
+def _fill(size_bytes):
+    """So many ones; the usual sizes without an allocation."""
+    if size_bytes == _BLOCK_BYTES:
+        return _FILL_BLOCK
+    return _FILL if size_bytes == SECTOR_BYTES else _FILL[:size_bytes]
 
 
 class NorFile:
@@ -32,25 +46,37 @@ class NorFile:
             open(path, "wb").close()
             self._length = 0
         self._file = open(path, "r+b", buffering=0)
-        self._old = bytearray(1024)
+        self._file_at = 0  # where the next write goes without a seek
+        self._view = sim_map.open_view(self._file, size_bytes) if sim_map else None
+        self._old = bytearray(_BLOCK_BYTES)
 
     def read(self, offset, buf):
         """Fill `buf` from `offset`; blank beyond the file."""
-        inside = self._length - offset
-        if inside >= len(buf):
-            self._file.seek(offset)
-            self._file.readinto(buf)
+        inside = min(max(self._length - offset, 0), len(buf))
+        if self._view is not None:
+            sim_map.copy(buf, 0, self._view, offset, inside)
+            sim_map.blank(buf, inside, len(buf) - inside)
             return
         view = memoryview(buf)
-        if inside > 0:
-            self._file.seek(offset)
+        if inside:
+            self._seek(offset)
             self._file.readinto(view[:inside])
-        else:
-            inside = 0
+            self._file_at = -1
         while inside < len(buf):
             step = min(len(buf) - inside, SECTOR_BYTES)
-            view[inside : inside + step] = _FILL if step == SECTOR_BYTES else _FILL[:step]
+            view[inside : inside + step] = _fill(step)
             inside += step
+
+    def _seek(self, offset):
+        if offset != self._file_at:
+            self._file.seek(offset)
+
+    def _write(self, offset, data):
+        self._seek(offset)
+        self._file.write(data)
+        self._file_at = offset + len(data)
+        if self._file_at > self._length:
+            self._length = self._file_at
 
     def program(self, offset, data):
         """Clear the bits that `data` has clear; never set one. Raises PowerCut (sim_power.py)."""
@@ -64,19 +90,14 @@ class NorFile:
             time.sleep_us((len(data) + PAGE_BYTES - 1) // PAGE_BYTES * PROGRAM_PAGE_US)
         if offset >= self._length:
             self._extend(offset)
-            self._file.seek(offset)
-            self._file.write(data)
-            self._length = offset + len(data)
+            self._write(offset, data)
             return
         if len(data) != len(self._old):
             self._old = bytearray(len(data))
         self.read(offset, self._old)
-        if self._old != (_FILL if len(data) == SECTOR_BYTES else _FILL[: len(data)]):
+        if self._old != _fill(len(data)):
             data = self._and(data)
-        self._file.seek(offset)
-        self._file.write(data)
-        if offset + len(data) > self._length:
-            self._length = offset + len(data)
+        self._write(offset, data)
 
     def erase(self, sector):
         """Set one 4 KiB sector to ones. Raises PowerCut (sim_power.py)."""
@@ -90,10 +111,7 @@ class NorFile:
     def _blank(self, offset, size_bytes):
         if offset >= self._length:
             return
-        self._file.seek(offset)
-        self._file.write(_FILL if size_bytes == SECTOR_BYTES else _FILL[:size_bytes])
-        if offset + size_bytes > self._length:
-            self._length = offset + size_bytes
+        self._write(offset, _fill(size_bytes))
 
     def _and(self, data):
         old = self._old
@@ -103,8 +121,5 @@ class NorFile:
 
     def _extend(self, offset):
         """Blank bytes up to `offset` (a block came out of order)."""
-        self._file.seek(self._length)
         while self._length < offset:
-            step = min(offset - self._length, SECTOR_BYTES)
-            self._file.write(_FILL if step == SECTOR_BYTES else _FILL[:step])
-            self._length += step
+            self._write(self._length, _fill(min(offset - self._length, SECTOR_BYTES)))

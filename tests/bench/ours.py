@@ -98,8 +98,9 @@ def _on_board(member: Member, line: str, now: float) -> None:
         member.ready = True
     elif kind == "verified":
         member.done_at = told_at(event["ms"], now)
-    elif kind == "result":
         member.heap_bytes = event.get("heap_peak_bytes", 0)
+        # Its restart reads the whole image once more, on cores that boards still at work need.
+        member.end()
 
 
 def told_at(ticks_ms: int, now: float) -> float:

@@ -156,7 +156,7 @@ class BareSession(session.Session):
 
     def __init__(self, rx, sink):
         self.rx = rx
-        self._download = download.Download(Stop(sink, rx), port.Clock(), Progress(), 1000)
+        self._download = download.Download(Stop(sink, rx), port.Clock(), Progress(), 1000, 1 << 29)
         self._download.gaps = rx.gaps
         self._download.size_bytes = BLOCKS * BLKSIZE
         self._ack_buf = bytearray(4)
