@@ -52,11 +52,13 @@ class NorFile:
 
     def read(self, offset, buf):
         """Fill `buf` from `offset`; blank beyond the file."""
+        if self._view is None:
+            self._read(offset, buf)
+        else:
+            sim_map.look(buf, len(buf), self._view, offset, self._length)
+
+    def _read(self, offset, buf):
         inside = min(max(self._length - offset, 0), len(buf))
-        if self._view is not None:
-            sim_map.copy(buf, 0, self._view, offset, inside)
-            sim_map.blank(buf, inside, len(buf) - inside)
-            return
         view = memoryview(buf)
         if inside:
             self._seek(offset)

@@ -22,29 +22,23 @@ def open_view(file, size_bytes):
 
 
 @micropython.viper
-def copy(to: ptr8, to_at: int, source: ptr8, at: int, length: int):
-    """to[to_at:] = source[at : at + length]"""
-    end = int(to) + to_at + length
-    words = end - 3
-    target = ptr32(int(to) + to_at)
-    origin = ptr32(int(source) + at)
-    while int(target) < words:
-        target[0] = origin[0]
-        target = ptr32(int(target) + 4)
-        origin = ptr32(int(origin) + 4)
-    last = ptr8(target)
-    first = ptr8(origin)
-    while int(last) < end:
-        last[0] = first[0]
-        last = ptr8(int(last) + 1)
-        first = ptr8(int(first) + 1)
-
-
-@micropython.viper
-def blank(to: ptr8, to_at: int, length: int):
-    """to[to_at : to_at + length] = ones"""
-    target = ptr8(int(to) + to_at)
-    end = int(target) + length
+def look(to: ptr8, size: int, flash: ptr8, at: int, length: int):
+    """Fill `to` with `size` bytes of a flash from `at` on; what is beyond its `length` is blank."""
+    inside = length - at
+    if inside > size:
+        inside = size
+    target = ptr8(to)
+    source = ptr8(int(flash) + at)
+    middle = int(to) + inside
+    while int(target) < middle - 3:
+        ptr32(target)[0] = ptr32(source)[0]
+        target = ptr8(int(target) + 4)
+        source = ptr8(int(source) + 4)
+    while int(target) < middle:
+        target[0] = source[0]
+        target = ptr8(int(target) + 1)
+        source = ptr8(int(source) + 1)
+    end = int(to) + size
     while int(target) < end:
         target[0] = 255
         target = ptr8(int(target) + 1)
