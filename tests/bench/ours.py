@@ -17,8 +17,8 @@ from gapcast_sim.runtime import Runtime, find_runtime
 PORT = 69
 SERVER = [sys.executable, "-m", "gapcast", "serve"]
 START_MARGIN_S = 0.2  # every board looks every 10 ms whether it may start
-# The stream starts when all boards of this PC have looked through their flash, for which they share its cores:
-# one that is too late lacks more of the image's beginning than symbols mend. This time counts.
+# The stream starts when all boards have looked through their flash, for which they share this PC's cores: one
+# that is too late lacks more of the image's beginning than symbols mend. This time counts.
 GATHER_MS = 150  # the server's own default
 GATHER_BOARD_MS = 6
 _TICKS_MASK = (1 << 30) - 1  # MicroPython's ticks_ms on 32 bits: milliseconds of CLOCK_MONOTONIC
