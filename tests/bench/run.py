@@ -60,6 +60,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--report", type=Path, default=BUILD, metavar="DIR", help="for RESULTS.md and the plots"
     )
     parser.add_argument("--from", dest="sources", metavar="FILES", help="do not run, take these JSON files")
+    parser.add_argument(
+        "--extra", metavar="FILES", help="sections of the report: JSON of load.py, flash.py, board.py"
+    )
     options = parser.parse_args(argv)
     try:
         texts = options.cases or (QUICK_CASES if options.quick else CASES)
@@ -208,6 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("interrupted: what was measured before is kept", file=sys.stderr)
             code = EXIT_INTERRUPTED
     if results.trials:
+        names = options.extra.split(",") if options.extra else []
+        results.sections = [report.extra(Path(name)) for name in names]
         written = report.write(results, options.report)
         print("wrote", ", ".join(str(path) for path in written))
     ours = [trial for trial in results.trials if trial.contestant.startswith("gapcast") and trial.failure]
