@@ -45,6 +45,7 @@ class LightBoard:
     def __init__(self, sock: socket.socket, server: tuple[str, int]) -> None:
         self.sock = sock
         self.offer: Any = None
+        self.failed = False
         self._server = server
         self._request = b""
         self._name = ""
@@ -60,7 +61,7 @@ class LightBoard:
 
     @property
     def over(self) -> bool:
-        return self.end != receiver.RUNNING
+        return self.failed or self.end != receiver.RUNNING
 
     def ask(self, name: str) -> None:
         self._name = name
@@ -74,6 +75,8 @@ class LightBoard:
 
     def control(self, data: bytes, source: tuple[str, int]) -> None:
         """A datagram to this board alone."""
+        if self.failed:
+            return
         if self._rx is None:
             self._join(data, source)
         elif not self.over:
@@ -81,7 +84,11 @@ class LightBoard:
         self._say()
 
     def _join(self, data: bytes, source: tuple[str, int]) -> None:
-        offer = self.offer = offers.parse_offer(data, BLKSIZE, 8)
+        offer = offers.parse_offer(data, BLKSIZE, 8)
+        if not offer.generation_blocks:
+            self.failed = True  # the session is over, or cannot mend
+            return
+        self.offer = offer
         self._tid = source
         gaps = GapList(offer.blocks())
         self._rx = receiver.Receiver(offer, gaps, self._now(), self.sock.getsockname()[1])
@@ -144,7 +151,7 @@ class LightBoard:
     def tick(self) -> None:
         """About every 100 ms."""
         if self._rx is None:
-            if time.monotonic() - self._asked_at > REPEAT_S:
+            if not self.failed and time.monotonic() - self._asked_at > REPEAT_S:
                 self._asked_at = time.monotonic()
                 self._send(self._request, self._server)
         elif not self.over:
