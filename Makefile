@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint bench bench-board ci clean help
+.PHONY: setup demo test lint bench bench-server bench-flash bench-board ci clean help
 
 setup: $(STAMP) ## Make .venv with Gapcast and its tools, and fetch MicroPython
 	@echo "Ready: $(BIN)/gapcast --help"
@@ -25,6 +25,12 @@ lint: $(STAMP) ## Check style, types and spelling
 
 bench: $(STAMP) ## Measure against other multicast tools (needs root)
 	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+
+bench-server: $(STAMP) ## Measure what up to 500 boards cost the server
+	$(BIN)/python tests/bench/load.py $(BENCH_ARGS)
+
+bench-flash: $(STAMP) ## Measure boards with slow flash and short queues
+	$(BIN)/python tests/bench/flash.py $(BENCH_ARGS)
 
 bench-board: $(STAMP) ## Measure the client itself, in MicroPython
 	$(BIN)/python tests/bench/board.py

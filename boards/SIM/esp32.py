@@ -84,20 +84,30 @@ class Partition:
         address = 0x10000 + self._slot * self._nor.size_bytes
         return (self.TYPE_APP, _SUBTYPE_OTA_0 + self._slot, address, self._nor.size_bytes, self._label, False)
 
+    # Few values at a time: a function with more than MicroPython has room for on its stack is called
+    # with one from the heap, and to look for it there takes longer than all the rest.
+
     def readblocks(self, block, buf, offset=0):
-        self._nor.read(self._at(block, offset, len(buf)), buf)
+        size = len(buf)
+        at = self._at(block, offset, size)
+        self._nor.read(at, buf)
 
     def writeblocks(self, block, buf, offset=None):
         if offset is None:
-            if len(buf) % SECTOR_BYTES:
-                raise OSError(-_ESP_ERR_INVALID_SIZE, "ESP_ERR_INVALID_SIZE")
-            at = self._at(block, 0, len(buf))
-            if at % SECTOR_BYTES:
-                raise OSError(-_ESP_ERR_INVALID_ARG, "ESP_ERR_INVALID_ARG")
-            for sector in range(at // SECTOR_BYTES, (at + len(buf)) // SECTOR_BYTES):
-                self._nor.erase(sector)
+            self._erase(block, buf)
             offset = 0
-        self._nor.program(self._at(block, offset, len(buf)), buf)
+        size = len(buf)
+        at = self._at(block, offset, size)
+        self._nor.program(at, buf)
+
+    def _erase(self, block, buf):
+        if len(buf) % SECTOR_BYTES:
+            raise OSError(-_ESP_ERR_INVALID_SIZE, "ESP_ERR_INVALID_SIZE")
+        at = self._at(block, 0, len(buf))
+        if at % SECTOR_BYTES:
+            raise OSError(-_ESP_ERR_INVALID_ARG, "ESP_ERR_INVALID_ARG")
+        for sector in range(at // SECTOR_BYTES, (at + len(buf)) // SECTOR_BYTES):
+            self._nor.erase(sector)
 
     def ioctl(self, command, argument):
         if command == 4:

@@ -11,6 +11,11 @@ import time
 import sim_power
 import sim_world
 
+try:
+    import sim_map
+except (ImportError, SyntaxError):  # CPython, or a machine without viper
+    sim_map = None
+
 SECTOR_BYTES = 4096
 PAGE_BYTES = 256
 # W25Q-JV class, typical (facts: esp32-micropython section 4).
@@ -19,6 +24,11 @@ PROGRAM_PAGE_US = 600
 _STEP_BYTES = 1024  # at most so much at a time: these buffers lie in the heap that the client has to live in
 _FILL = memoryview(b"\xff" * _STEP_BYTES)
 _old = memoryview(bytearray(_STEP_BYTES))
+
+
+def _part(view, size_bytes):
+    """Its first bytes; all of it, what is mostly wanted, without an allocation."""
+    return view if size_bytes == _STEP_BYTES else view[:size_bytes]
 
 
 class NorFile:
@@ -34,24 +44,38 @@ class NorFile:
             open(path, "wb").close()
             self._length = 0
         self._file = open(path, "r+b", buffering=0)
+        self._file_at = 0  # where the next write goes without a seek
+        self._view = sim_map.open_view(self._file, size_bytes) if sim_map else None
 
     def read(self, offset, buf):
         """Fill `buf` from `offset`; blank beyond the file."""
-        inside = self._length - offset
-        if inside >= len(buf):
-            self._file.seek(offset)
-            self._file.readinto(buf)
-            return
-        view = memoryview(buf)
-        if inside > 0:
-            self._file.seek(offset)
-            self._file.readinto(view[:inside])
+        if self._view is None:
+            self._read(offset, buf)
         else:
-            inside = 0
+            sim_map.look(buf, len(buf), self._view, offset, self._length)
+
+    def _read(self, offset, buf):
+        inside = min(max(self._length - offset, 0), len(buf))
+        view = memoryview(buf)
+        if inside:
+            self._seek(offset)
+            self._file.readinto(view[:inside])
+            self._file_at = -1
         while inside < len(buf):
             step = min(len(buf) - inside, _STEP_BYTES)
-            view[inside : inside + step] = _FILL[:step]
+            view[inside : inside + step] = _part(_FILL, step)
             inside += step
+
+    def _seek(self, offset):
+        if offset != self._file_at:
+            self._file.seek(offset)
+
+    def _write(self, offset, data):
+        self._seek(offset)
+        self._file.write(data)
+        self._file_at = offset + len(data)
+        if self._file_at > self._length:
+            self._length = self._file_at
 
     def program(self, offset, data):
         """Clear the bits that `data` has clear; never set one. Raises PowerCut (sim_power.py)."""
@@ -65,21 +89,22 @@ class NorFile:
             time.sleep_us((len(data) + PAGE_BYTES - 1) // PAGE_BYTES * PROGRAM_PAGE_US)
         if offset > self._length:
             self._fill(self._length, offset)  # a block came out of order
+        if len(data) == _STEP_BYTES:
+            self._program_step(offset, data)
+            return
         view = memoryview(data)
         for at in range(0, len(data), _STEP_BYTES):
             self._program_step(offset + at, view[at : at + _STEP_BYTES])
 
     def _program_step(self, offset, data):
-        old = _old[: len(data)]
         if offset < self._length:
+            old = _part(_old, len(data))
             self.read(offset, old)
-            if old != _FILL[: len(data)]:
+            if old != _part(_FILL, len(data)):
                 for i in range(len(data)):
                     old[i] &= data[i]
                 data = old
-        self._file.seek(offset)
-        self._file.write(data)
-        self._length = max(self._length, offset + len(data))
+        self._write(offset, data)
 
     def erase(self, sector):
         """Set one 4 KiB sector to ones. Raises PowerCut (sim_power.py)."""
@@ -97,9 +122,7 @@ class NorFile:
 
     def _fill(self, offset, end):
         """Make the bytes from `offset` to `end` blank."""
-        self._file.seek(offset)
-        self._length = max(self._length, end)
         while offset < end:
             step = min(end - offset, _STEP_BYTES)
-            self._file.write(_FILL[:step])
+            self._write(offset, _part(_FILL, step))
             offset += step

@@ -137,6 +137,7 @@ class SimProgress(Progress):
             "verified",
             repaired_blocks=transfer.repaired_blocks,
             repaired_bytes=transfer.repaired_bytes,
+            heap_peak_bytes=self._reporter.heap_peak_bytes,
         )
 
     def kept(self, blocks, total):

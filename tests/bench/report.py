@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import board
 from bench.case import AIR_BPS, Case, Trial
 from bench.figures import BLOCK_BYTES, Row, cells, limit, markdown, number, rows, shares
 from bench.svg import COLOURS, Chart, Line
@@ -26,6 +27,7 @@ class Results:
     about: dict[str, Any] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
     left_out: list[list[str]] = field(default_factory=list)  # contestant, reason
+    sections: list[dict[str, Any]] = field(default_factory=list)  # title, why, header, table: see extra()
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +45,16 @@ class Results:
             all_of_it.left_out += [entry for entry in read["left_out"] if entry not in all_of_it.left_out]
             all_of_it.trials += [Trial(**trial) for trial in read["trials"]]
         return all_of_it
+
+
+def extra(path: Path) -> dict[str, Any]:
+    """A section from a file that load.py or flash.py wrote, or `board.py --json` printed."""
+    read: dict[str, Any] = json.loads(path.read_text())
+    if "table" in read:
+        return read
+    why = f"`make bench-board`: MicroPython {read['micropython']}, on this machine."
+    header = ["what", "figure", "unit"]
+    return {"title": "The client on a board", "why": why, "header": header, "table": board.rows(read)}
 
 
 def write(results: Results, folder: Path) -> list[Path]:
@@ -74,6 +86,8 @@ def text(results: Results, links: Sequence[str] = ()) -> str:
     ours = [row for row in table if row.contestant == "gapcast" and row.server_cpu_s is not None]
     if ours:
         parts.append(_OURS + "\n\n" + _ours_table(ours))
+    for part in results.sections:
+        parts.append(f"## {part['title']}\n\n{part['why']}\n\n{markdown(part['header'], part['table'])}")
     versions = results.about.get("versions", {})
     lines = [f"- {name}: {version}" for name, version in versions.items()]
     lines += [f"- {name} took no part: {why}" for name, why in results.left_out]
@@ -102,8 +116,10 @@ repeats, medians. Compare within a case; absolute figures belong to that machine
   itself; broadcast (udpcast's handshake) is let through too. In bursts: by nftables, 8 frames on average.
   The same for all: on the bridge. All of it alike for all programs.
 - Boards run the real client in MicroPython (i386), one process a board. The others are C programs; NORM's
-  driver is Python around its C library. uftp-told is told who its clients are (`-H`), udpcast-fec what the
-  loss is."""
+  driver is Python around its C library. All files are in memory, and every program's server has the cores
+  before its receivers: it is another machine in the world. A board is switched off when its image is
+  verified. Our server waits for boards 6 ms each before it sends: they share the cores. uftp-told is told
+  who its clients are (`-H`), udpcast-fec what the loss is."""
 
 _OURS = """## What it costs us
 

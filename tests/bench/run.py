@@ -39,6 +39,7 @@ CASES = (
     "stock-1x0@0,stock-5x0@0,stock-3x1@0"
 )
 QUICK_CASES = "3x0,3x10"
+MEMORY = Path("/dev/shm")
 BUILD = TESTS.parent / "build" / "bench"
 PACKAGES = ("libnorm1", "udpcast", "uftp", "atftp", "atftpd")
 EXIT_INTERRUPTED = 130
@@ -60,6 +61,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--report", type=Path, default=BUILD, metavar="DIR", help="for RESULTS.md and the plots"
     )
     parser.add_argument("--from", dest="sources", metavar="FILES", help="do not run, take these JSON files")
+    parser.add_argument(
+        "--extra", metavar="FILES", help="sections of the report: JSON of load.py, flash.py, board.py"
+    )
     options = parser.parse_args(argv)
     try:
         texts = options.cases or (QUICK_CASES if options.quick else CASES)
@@ -176,7 +180,9 @@ def machine(options: argparse.Namespace) -> dict[str, object]:
 def run_all(options: argparse.Namespace, results: report.Results) -> None:
     """Every case; what is there is saved after each run."""
     air.remove_leftovers()
-    with tempfile.TemporaryDirectory(prefix="gapcast-bench-") as name:
+    # In memory where possible: a journal for the flash of 200 boards takes the cores' time.
+    memory = str(MEMORY) if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="gapcast-bench-", dir=memory) as name:
         work = Path(name)
         make_images(work / "root", options.size)
         results.about |= machine(options) | {"image_bytes": (work / "root" / "fw.bin").stat().st_size}
@@ -208,6 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("interrupted: what was measured before is kept", file=sys.stderr)
             code = EXIT_INTERRUPTED
     if results.trials:
+        names = options.extra.split(",") if options.extra else []
+        results.sections = [report.extra(Path(name)) for name in names]
         written = report.write(results, options.report)
         print("wrote", ", ".join(str(path) for path in written))
     ours = [trial for trial in results.trials if trial.contestant.startswith("gapcast") and trial.failure]

@@ -1,0 +1,44 @@
+"""A file as memory, read without a system call and without allocating: MicroPython only.
+
+Fifty boards share the cores of a PC: system calls at each look at flash would be what is measured.
+"""
+
+import ffi
+import micropython
+import uctypes
+
+_PROT_READ = 1
+_MAP_SHARED = 1
+_MAP_FAILED = -1
+
+
+def open_view(file, size_bytes):
+    """`size_bytes` of a file, which may be shorter now; what it does not have yet must not be read."""
+    mmap = ffi.open(None).func("p", "mmap", "pLiiil")
+    address = mmap(None, size_bytes, _PROT_READ, _MAP_SHARED, file.fileno(), 0)
+    if address == _MAP_FAILED:
+        raise OSError("flash cannot be mapped")
+    return uctypes.bytearray_at(address, size_bytes)
+
+
+@micropython.viper
+def look(to: ptr8, size: int, flash: ptr8, at: int, length: int):
+    """Fill `to` with `size` bytes of a flash from `at` on; what is beyond its `length` is blank."""
+    inside = length - at
+    if inside > size:
+        inside = size
+    target = ptr8(to)
+    source = ptr8(int(flash) + at)
+    middle = int(to) + inside
+    while int(target) < middle - 3:
+        ptr32(target)[0] = ptr32(source)[0]
+        target = ptr8(int(target) + 4)
+        source = ptr8(int(source) + 4)
+    while int(target) < middle:
+        target[0] = source[0]
+        target = ptr8(int(target) + 1)
+        source = ptr8(int(source) + 1)
+    end = int(to) + size
+    while int(target) < end:
+        target[0] = 255
+        target = ptr8(int(target) + 1)
