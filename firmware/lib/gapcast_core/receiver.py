@@ -126,8 +126,7 @@ class Receiver:
         """Whether a block far ahead is one to believe."""
         step = block - self._far_block
         self._far_block = block
-        # The server says its last block again while nobody answers.
-        return 0 < step <= JUMP_STEP_BLOCKS or (step == 0 and block == self.gaps.total)
+        return 0 <= step <= JUMP_STEP_BLOCKS  # the same again: the server probes when nobody answers
 
     def stored(self, block):
         """Block `block` is in flash now."""
