@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """gather_s: age in seconds at which a gap-aware stream starts. turns: boards that repair at once."""
+    """gather_s: age in seconds at which a gap-aware stream starts. turns: boards that repair at once.
+
+    rate_bps: what all DATA passes; None is unlimited. A session compares its boards' own rates with it.
+    """
 
     gather_s: float = 0.15
     turns: int = 8
+    rate_bps: float | None = None
