@@ -46,6 +46,7 @@ class NorFile:
         self._file = open(path, "r+b", buffering=0)
         self._file_at = 0  # where the next write goes without a seek
         self._view = sim_map.open_view(self._file, size_bytes) if sim_map else None
+        self._overslept_us = 0
 
     def read(self, offset, buf):
         """Fill `buf` from `offset`; blank beyond the file."""
@@ -86,7 +87,7 @@ class NorFile:
 
     def _program(self, offset, data):
         if sim_world.settings["flash_timing"]:
-            time.sleep_us((len(data) + PAGE_BYTES - 1) // PAGE_BYTES * PROGRAM_PAGE_US)
+            self._take((len(data) + PAGE_BYTES - 1) // PAGE_BYTES * PROGRAM_PAGE_US)
         if offset > self._length:
             self._fill(self._length, offset)  # a block came out of order
         if len(data) == _STEP_BYTES:
@@ -110,10 +111,18 @@ class NorFile:
         """Set one 4 KiB sector to ones. Raises PowerCut (sim_power.py)."""
         half = sim_power.begin("erase", self._name)
         if sim_world.settings["flash_timing"]:
-            time.sleep_us(ERASE_SECTOR_US)
+            self._take(ERASE_SECTOR_US)
         self._blank(sector * SECTOR_BYTES, SECTOR_BYTES // 2 if half else SECTOR_BYTES)
         if half:
             sim_power.cut()
+
+    def _take(self, us):
+        """As long as the flash would; the PC oversleeps each time, by a twentieth of a page or more."""
+        us *= sim_world.settings["flash_slowness"]
+        start = time.ticks_us()
+        time.sleep_us(max(us - self._overslept_us, 0))
+        self._overslept_us += time.ticks_diff(time.ticks_us(), start) - us
+        self._overslept_us = min(max(self._overslept_us, 0), PROGRAM_PAGE_US)
 
     def _blank(self, offset, size_bytes):
         if offset >= self._length:

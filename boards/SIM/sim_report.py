@@ -6,6 +6,7 @@ import sys
 import time
 
 import sim_power
+import sim_socket
 
 from gapcast_boot.progress import Progress
 from gapcast_core import receiver as receiving
@@ -159,6 +160,7 @@ class SimProgress(Progress):
 
     def result(self, outcome, detail):
         self._measure()
+        self._emit("received", counts=sim_socket.counts)
         heap_peak_bytes = self._reporter.heap_peak_bytes
         self._emit(
             "result",

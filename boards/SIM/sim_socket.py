@@ -8,6 +8,7 @@ the radio's loss of multicast.
 """
 
 import errno
+import os
 import random
 import select
 import socket as _host
@@ -53,6 +54,23 @@ def _unpack(raw):
     if _ON_CPYTHON:
         return raw
     return "%d.%d.%d.%d" % tuple(raw[4:8]), raw[2] << 8 | raw[3]
+
+
+counts = [0, 0]  # datagrams of this boot: read from sockets; come while the queue was full
+
+
+def _overflowed(descriptor):
+    """How many datagrams the host's kernel dropped because the queue of this socket was full."""
+    try:
+        inode = str(os.stat("/proc/self/fd/%d" % descriptor)[1])
+        with open("/proc/net/udp") as file:
+            for line in file:
+                columns = line.split()
+                if columns[9] == inode:
+                    return int(columns[12])  # the socket's drops
+    except (OSError, ValueError, IndexError):
+        pass  # a host without them counts nothing
+    return 0
 
 
 class socket:
@@ -128,6 +146,7 @@ class socket:
         return self._sock.send(data)
 
     def close(self):
+        counts[1] += _overflowed(self._sock.fileno())
         self._sock.close()
 
     def _ready(self):
@@ -143,6 +162,7 @@ class socket:
             return b"", ("0.0.0.0", 0)
         while self._ready():
             data, address = self._sock.recvfrom(size)
+            counts[0] += 1
             if self._survives():
                 self._deaf = len(data) == 0
                 return data, _unpack(address)
@@ -167,8 +187,10 @@ class socket:
             elif length == 0:
                 self._deaf = True
                 return filled
-            elif self._survives():
-                filled += length
+            else:
+                counts[0] += 1
+                if self._survives():
+                    filled += length
         return filled
 
     def _receive(self, buf):

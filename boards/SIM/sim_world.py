@@ -12,6 +12,7 @@ DEFAULTS = {
     "seed": 1,
     "rx_queue": 6,  # datagrams an ESP32 socket queues (CONFIG_LWIP_UDP_RECVMBOX_SIZE); 0: as the PC
     "flash_timing": False,  # sleep as long as a NOR flash of the W25Q class would take
+    "flash_slowness": 1,  # so many times as long
     "slot_bytes": 0x1800000,
     "mac": "02:00:00:00:00:01",
     "at_s": 0,  # hold the first request until this moment (seconds since 1970)

@@ -27,9 +27,12 @@ RATE_MIN_BPS = 8_000  # slower, and one block takes longer than a client waits
 _SEE_ADDRESSES = "see `ip -brief address`"
 _RATE_HELP = (
     "Limit of all DATA, bits per second with headers: 500k, 6M; 0: none. "
-    "A board gets about 4 datagrams a millisecond at most, at any rate."
+    "Below it, boards set the pace, 4 datagrams a millisecond at most."
 )
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+
+
+_TURNS_HELP = "Boards that repair at once; up to 64 when they are served within half a second."
 
 
 def parse_rate(text: str | None) -> float | None:
@@ -60,9 +63,7 @@ def parse_rate(text: str | None) -> float | None:
     type=click.IntRange(0, 60_000),
     help="Wait for more boards before a stream starts.  [default: 150, less when all that asked are there]",
 )
-@click.option(
-    "--turns", type=click.IntRange(1, 256), default=8, show_default=True, help="Boards that repair at once."
-)
+@click.option("--turns", type=click.IntRange(1, 256), default=8, show_default=True, help=_TURNS_HELP)
 @click.option(
     "--state", type=click.Path(path_type=Path), help="Where reports are kept.  [default: in $XDG_STATE_HOME]"
 )
@@ -85,12 +86,13 @@ def serve(
     as_json: bool,
 ) -> None:
     """Serve the files below ROOT by TFTP: unicast, multicast, and repair of gaps."""
-    settings = Settings(turns=turns, eager=True)
+    rate_bps = parse_rate(rate)
+    settings = Settings(turns=turns, eager=True, rate_bps=rate_bps)
     if gather_ms is not None:
-        settings = Settings(gather_s=gather_ms / 1000, turns=turns)
+        settings = Settings(gather_s=gather_ms / 1000, turns=turns, rate_bps=rate_bps)
     path = state or default_path()
     config = Config(
-        rate_bps=parse_rate(rate),
+        rate_bps=rate_bps,
         interface=iface,
         settings=settings,
         state=path,

@@ -17,10 +17,6 @@ from gapcast_sim.runtime import Runtime, find_runtime
 PORT = 69
 SERVER = [sys.executable, "-m", "gapcast", "serve"]
 START_MARGIN_S = 0.2  # every board looks every 10 ms whether it may start
-# The stream starts when all boards have looked through their flash, for which they share this PC's cores: one
-# that is too late lacks more of the image's beginning than symbols mend. This time counts.
-GATHER_MS = 150  # the server's own default
-GATHER_BOARD_MS = 6
 _TICKS_MASK = (1 << 30) - 1  # MicroPython's ticks_ms on 32 bits: milliseconds of CLOCK_MONOTONIC
 _PLAUSIBLE_MS = 5000
 
@@ -29,8 +25,7 @@ def server(stage: Stage) -> list[str]:
     """The command line of our server."""
     rate = f"{stage.case.rate_bps or 0:.0f}"
     where = ["--listen", stage.air.address(0), "--port", str(PORT), "--state", str(stage.work / "fleet.db")]
-    gather = ["--gather-ms", str(max(GATHER_MS, GATHER_BOARD_MS * stage.case.receivers))]
-    return [*SERVER, str(stage.root), *where, *gather, "--rate", rate, "--json"]
+    return [*SERVER, str(stage.root), *where, "--rate", rate, "--json"]
 
 
 class Gapcast(Contestant):

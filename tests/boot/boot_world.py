@@ -139,6 +139,7 @@ def open_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]
     monkeypatch.syspath_prepend(str(SIM))
     names = {
         "ticks_ms": lambda: time.monotonic_ns() // 1000000,
+        "ticks_us": lambda: time.monotonic_ns() // 1000,
         "ticks_diff": lambda new, old: new - old,
         "sleep_ms": lambda duration_ms: time.sleep(duration_ms / 1000),
         "sleep_us": lambda duration_us: time.sleep(duration_us / 1000000),

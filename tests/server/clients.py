@@ -124,6 +124,7 @@ class Reader(Client):
         self.rearm()
         if data[1] == OACK:
             self.oack = wire.parse_oack(data)
+            self.window = int(wire.option(self.oack, "windowsize") or 1)
             self.ack(0)
             return
         number = self.last + 1
@@ -208,6 +209,7 @@ class Board(Client):
     """A gap-aware client, straight from PROTOCOL.md section 7; window W is the server's default of 8."""
 
     W = 8
+    pace_us = 100
 
     def __init__(self, net: Net, number: int, size: int, link: Link | None = None) -> None:
         super().__init__(
@@ -247,6 +249,9 @@ class Board(Client):
         moved = number > self.position
         self.position = max(self.position, number)
         self.blocks[number] = bytes(data[4:])
+        if len(self.blocks) == 4:
+            word = wire.pack_request(wire.OP_RRQ, "pace", [("pace", str(self.pace_us))])
+            self.net.send(word, self.address, source)
         at_end = self.position == self.total
         if self.master and (not moved or self.position - self.acked >= self.W // 2 or at_end):
             self._request()

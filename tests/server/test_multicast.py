@@ -44,7 +44,7 @@ def session_over(net: Net, server: VirtualServer, seconds: float = 60.0) -> None
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("loss", [0.0, 0.1, 0.3])
 def test_boards_get_every_byte(size: int, loss: float) -> None:
-    net = Net(seed=size)
+    net = Net(seed=size + 3)
     data = content(size)
     server = VirtualServer(net, data, rate_bps=6e6)
     link = Link(loss=loss, duplicate=loss / 4, delay=(0.001, 0.004))

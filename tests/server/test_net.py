@@ -151,7 +151,7 @@ def test_boards_on_loopback_share_a_stream_and_the_air_is_counted(server: Runnin
 
 def test_a_repair_in_ranges(server: Running, root: Path, client: socket.socket) -> None:
     data = (root / "f2000000").read_bytes()
-    pairs = [("blksize", "1024"), ("windowsize", "8"), ("ranges", "3-4,1954")]
+    pairs = [("blksize", "1024"), ("windowsize", "6"), ("ranges", "3-4,1954")]
     oack, tid = ask(client, server.port, "f2000000", *pairs)
     assert wire.parse_oack(oack) == pairs
     client.sendto(wire.pack_ack(0), tid)

@@ -47,3 +47,26 @@ def test_clients_that_were_heard_are_asked_first() -> None:
     roster.prove(real)
     real.skips = 1
     assert Election(roster).next_candidate(lambda _member: True) is real
+
+
+def test_quick_turns_are_given_to_more_at_once() -> None:
+    active = Turns(2)
+    members = [member() for _ in range(400)]
+    for one in members:
+        active.add(one, 0.0)
+
+    def serve(seconds: float, count: int, now: float) -> float:
+        for _ in range(count):
+            active.on_time(now)
+            now += seconds
+            active.remove(next(one for one in members if active.is_active(one)), now)
+        return now
+
+    now = serve(1.0, 20, 1.0)
+    assert active.limit == 2, "slow ones share the air with few"
+    now = serve(0.01, 20, now)
+    assert active.limit in (49, 50), "half a second of them"
+    now = serve(0.0001, 20, now)
+    assert active.limit == turns.MOST
+    serve(1.0, 20, now)
+    assert active.limit == 2

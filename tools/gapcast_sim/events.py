@@ -31,6 +31,10 @@ def _flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
+def _pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_number, value))
+
+
 def _map(value: object) -> bool:
     return isinstance(value, str) and _CELLS.fullmatch(value) is not None
 
@@ -57,6 +61,7 @@ _FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     "rolled_back": {"version": _text, "reason": _text},
     "cut": {"ops": _number, "slot_bytes": _number},
     "result": {"outcome": _text, "detail": _text, "heap_peak_bytes": _number, "slot_bytes": _number},
+    "received": {"counts": _pair},
     "application": {"preboot_us": _number},
     "app": {"version": _text, "heap_peak_bytes": _number},
     "raw": {"heap_peak_bytes": _number},

@@ -25,6 +25,7 @@ START_MARGIN_S = 0.2  # between the last board's word and the common start: ever
 START_LIMIT_S = 60.0
 DATAGRAM_OVERHEAD_BYTES = 46  # TFTP header, UDP, IP, Ethernet
 BLOCK_BYTES = 1024
+SLOWNESS = 10
 Snapshot = tuple[float, str]
 
 
@@ -42,6 +43,7 @@ class FleetSpec:
     heap_bytes: int | None
     rx_queue: int = 6
     flash_timing: bool = False
+    slow_boards: int = 0  # the first ones have SLOWNESS times slower flash
     limit_s: float = 300.0
     health_ms: int | None = None
     power_cuts: int = 0
@@ -103,6 +105,7 @@ class Fleet:
             seed=self.spec.seed * MAX_BOARDS + number,
             rx_queue=self.spec.rx_queue,
             flash_timing=self.spec.flash_timing,
+            flash_slowness=SLOWNESS if number <= self.spec.slow_boards else 1,
             heap_bytes=self.spec.heap_bytes,
             go_file=self._go_file,
             limit_s=self.spec.limit_s,

@@ -37,6 +37,7 @@ class BoardSpec:
     seed: int = 1
     rx_queue: int = 6
     flash_timing: bool = False
+    flash_slowness: int = 1  # times the data sheet's time; only with flash_timing
     heap_bytes: int | None = None  # None: the default of what it runs in
     at_s: float = 0.0
     go_file: Path | None = None  # see boards/SIM/sim_world.py
@@ -82,6 +83,7 @@ class BoardSpec:
             "seed": self.seed,
             "rx_queue": self.rx_queue,
             "flash_timing": self.flash_timing,
+            "flash_slowness": self.flash_slowness,
             "mac": self.mac,
             "at_s": self.at_s,
             "go_file": str(self.go_file.absolute()) if self.go_file else None,

@@ -41,6 +41,8 @@ class BoardResult:
     bytes_again: int | None = None  # of the image, downloaded although it had them before; with power cuts
     state: str | None = None  # the last report of it that the server has
     rejoins: int = 0
+    rx_datagrams: int = 0  # read from its sockets, of all boots
+    rx_overflows: int = 0  # that found the queue of a socket full
     notes: list[str] = field(default_factory=list)
 
     MAX_NOTES = 20  # a board in trouble says the same thing over and over
@@ -164,6 +166,10 @@ class Recorder:
         result.lost_blocks += self._unsent
         result.gaps += 1
         result.largest_gap_blocks = max(result.largest_gap_blocks, self._unsent)
+
+    def _on_received(self, event: Event) -> None:
+        self.result.rx_datagrams += event["counts"][0]
+        self.result.rx_overflows += event["counts"][1]
 
     def _on_result(self, event: Event) -> None:
         self._heap(event)

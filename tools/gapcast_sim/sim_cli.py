@@ -15,7 +15,7 @@ from gapcast.errors import OperatorError
 from gapcast.image.files import parse_size
 from gapcast.image.sample_apps import APPS
 from gapcast_sim.display import Display, air_lines, problem_lines, result_table
-from gapcast_sim.fleet import MAX_BOARDS, Fleet, FleetSpec
+from gapcast_sim.fleet import MAX_BOARDS, SLOWNESS, Fleet, FleetSpec
 from gapcast_sim.image import place_image, place_sample
 from gapcast_sim.options import BoardOptions, board_options, check_output, write_output
 from gapcast_sim.picture import write_picture
@@ -31,6 +31,7 @@ class Options(BoardOptions):
     """The options of `gapcast sim`."""
 
     boards: int
+    slow_boards: int
     rate: str
     size: str
     app: str
@@ -42,6 +43,8 @@ class Options(BoardOptions):
         super().__post_init__()
         if not 1 <= self.boards <= MAX_BOARDS:
             raise OperatorError(f"{self.boards} boards are not possible", f"--boards takes 1 to {MAX_BOARDS}")
+        if self.slow_boards and not self.flash_timing:
+            raise OperatorError("without flash timing no board is slow", "add --flash-timing")
 
     def spec(self, image: Path | None, work: Path) -> FleetSpec:
         """The bench that was asked for, with its image in place. Raises OperatorError."""
@@ -60,6 +63,7 @@ class Options(BoardOptions):
             heap_bytes=self.heap_bytes,
             rx_queue=self.queue,
             flash_timing=self.flash_timing,
+            slow_boards=self.slow_boards,
             limit_s=self.limit_s,
             health_ms=self.health_ms,
             power_cuts=self.power_cuts,
@@ -69,6 +73,12 @@ class Options(BoardOptions):
 @click.command()
 @click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--boards", default=20, show_default=True, help="How many boards.")
+@click.option(
+    "--slow-boards",
+    type=click.IntRange(0, MAX_BOARDS),
+    default=0,
+    help=f"How many of them have {SLOWNESS} times slower flash; with --flash-timing.",
+)
 @click.option(
     "--rate", default="6M", show_default=True, help="The shared air, bits per second; 0 is no limit."
 )

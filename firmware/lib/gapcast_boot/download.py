@@ -7,6 +7,8 @@ from gapcast_core import wire
 from gapcast_core.errors import PeerError
 from gapcast_core.gaps import GapList
 
+from .work import Work
+
 BLKSIZE_BYTES = 1024  # four blocks fill a flash sector, and a frame fits any MTU
 PROGRESS_MS = 200
 # A server may offer less than asked for (RFC 2348), and at 8 bytes and a round trip each it would take
@@ -31,6 +33,7 @@ class Download:
         self.quiet = False  # tell no progress (the head of a file is not worth it)
         self.frame = bytearray(wire.HEADER_BYTES + BLKSIZE_BYTES)
         self.payload = memoryview(self.frame)[wire.HEADER_BYTES :]
+        self.work = Work()
         self._sink = sink
         self._stall_ms = stall_ms
         self._expected_bytes = expected_bytes
@@ -105,7 +108,9 @@ class Download:
 
     def write(self, block, length, now_ms):
         """Write the block in the frame of `length` bytes into the sink; its gap stays for now."""
+        self.work.start()
         self._sink.write((block - 1) * self.blksize, self._view(length, block))
+        self.work.done(now_ms)
         self._last_new_ms = now_ms
 
     @property

@@ -10,6 +10,7 @@ from . import port
 from .session import CONTROL_EVERY_MS, Session
 
 POOL_SYMBOLS = (20, 16, 12, 8)  # what is tried
+PUT_OFF = 3  # frames in a row that may wait before a slice of solving: it writes to flash as a block does
 SPARE_BYTES = 8 * 1024  # of the heap, for the session itself; all of the pool is free again after it
 _SYMBOL_BYTES = 1200  # of the heap for one, with all around it, and blocks of 1 KiB
 _REPORT_BYTES = wire.MAX_REQUEST_BYTES
@@ -83,6 +84,7 @@ class MendedSession(Session):
         frame = download.frame
         clock = download.clock
         waiting = port.Waiting(group)
+        put_off = 0
         look_ms = clock.now_ms() + CONTROL_EVERY_MS
         while rx.end == receiver.RUNNING:
             if rx.ack >= 0:
@@ -98,7 +100,11 @@ class MendedSession(Session):
             elif length == port.DEAF:
                 return False
             if self.mender.solving >= 0:
-                self._solve(now_ms)
+                if length > 0 and put_off < PUT_OFF and waiting.now():
+                    put_off += 1
+                else:
+                    put_off = 0
+                    self._solve(now_ms)
             if rx.end == receiver.RUNNING:
                 self._report_needs(now_ms)
             if now_ms >= look_ms or not (length or busy):

@@ -41,6 +41,16 @@ class Clock:
         return self._now_ms
 
 
+def ticks_us():
+    """A moment, for ticks_diff; wraps."""
+    return time.ticks_us()
+
+
+def ticks_diff(later, earlier):
+    """Microseconds between two moments."""
+    return time.ticks_diff(later, earlier)
+
+
 def sleep_ms(duration_ms):
     time.sleep_ms(duration_ms)
 

@@ -1,7 +1,7 @@
 """One multicast session: the shell around receiver.py, with the hot loop of the download."""
 
 from gapcast_core import offer as offers
-from gapcast_core import receiver, wire
+from gapcast_core import options, receiver, wire
 
 from . import port
 
@@ -29,6 +29,8 @@ class Session:
         if not download.quiet:
             download.progress.phase("master" if rx.is_master else "listener", download.gaps)
         group = self._join()
+        if self._answer.offer.gap_aware:
+            download.work.begin(self._tell_pace)
         deaf = 0
         try:
             while rx.end == receiver.RUNNING:
@@ -40,6 +42,7 @@ class Session:
                         rx.end = receiver.SILENCE
         finally:
             group.close()
+            download.work.tell = None
         self.say(rx.ack)
         if not download.quiet:
             download.progress.stream_over(download.gaps, rx)
@@ -99,6 +102,13 @@ class Session:
         if block >= 0:
             wire.pack_ack_into(self._ack_buf, block)
             port.send(self._answer.sock, self._ack_buf)
+
+    def _tell_pace(self, us):
+        """So long this board works on a block: an RRQ with the one option `pace`."""
+        port.send(
+            self._answer.sock,
+            wire.pack_request(wire.OP_RRQ, options.PACE, [(options.PACE, "%d" % (us or 1))]),
+        )
 
     def say_complete(self):
         """ACK of the last block: this client has everything (RFC 2090)."""

@@ -13,6 +13,7 @@ TIMEOUT = "timeout"
 WINDOWSIZE = "windowsize"
 MULTICAST = "multicast"
 RANGES = "ranges"
+PACE = "pace"
 
 BLKSIZE_MIN_BYTES = 8  # RFC 2348
 BLKSIZE_MAX_BYTES = 65464  # RFC 2348

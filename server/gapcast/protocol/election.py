@@ -35,6 +35,11 @@ class Election:
         self._due = None
         return self.master
 
+    def relieve(self, member: Member) -> None:
+        """`member` is the master now, in the place of the one that there is."""
+        self.clear()
+        self.master = member
+
     def vacate(self, member: Member) -> bool:
         """`member` can no longer be master or candidate; True when it was."""
         was = member is self.master or member is self.candidate

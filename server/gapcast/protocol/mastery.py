@@ -70,6 +70,14 @@ class Mastery:
             self.election.nominate(member, now)
         return member is not None
 
+    def hand_over(self, member: Member, request: int, now: float) -> Member:
+        """`member` clocks the running stream from now on. Gives the master before it."""
+        before = self.election.master
+        assert before is not None
+        self.election.relieve(member)
+        self.stream.take_over(request, member.plan.windowsize, member.total, now)
+        return before
+
     def resume(self) -> None:
         """Blocks were never sent, and somebody came who may want them."""
         self.streaming = True

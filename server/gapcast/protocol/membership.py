@@ -98,7 +98,7 @@ class Membership(ABC):
 
     def _retire(self, member: Member, outcome: str, now: float, text: str = "") -> None:
         self._roster.retire(member)
-        self._turns.remove(member)
+        self._turns.remove(member, now)
         self._out.append(ev.MemberDone(self.group[0], *member.address, outcome, text))
         if self._mastery.vacate(member):
             self._next_master(now)

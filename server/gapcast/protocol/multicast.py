@@ -15,22 +15,22 @@ from gapcast.protocol.foreign import Strangers
 from gapcast.protocol.gathering import Gathering
 from gapcast.protocol.mastery import END, LOST, SKIP
 from gapcast.protocol.members import Member
-from gapcast.protocol.mended import Mended
 from gapcast.protocol.negotiate import JoinPlan
+from gapcast.protocol.paced import Paced
 from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import Address, Content, ContentChangedError, Datagram, earliest
 from gapcast_core.errors import PeerError
 from gapcast_core.wire import ERR_ILLEGAL, ERR_UNDEFINED, pack_error, parse_ack, parse_error
 
 
-class Session(Mended):
+class Session(Paced):
     """All that shares one TID and one group. See types.Machine for the methods that the shell calls."""
 
     def __init__(
         self, name: str, content: Content, blksize: int, group: Address, settings: Settings, now: float
     ) -> None:
         blocks = blocks_with_bytes(content.size, blksize)
-        super().__init__(group, content, blksize, blocks, settings.turns, now)
+        super().__init__(group, content, blksize, blocks, settings, now)
         self.gentle = False
         self.lock_step = True
         self.gathering = Gathering(settings, now)
@@ -64,6 +64,7 @@ class Session(Mended):
         if plan.gap_aware:
             self.gentle = True
             self.lock_step = False
+            self._start_slowly()
         role = "master" if is_master else "listener"
         self._out.append(ev.MemberJoined(self.group[0], address[0], address[1], role, plan.gap_aware))
         if first and plan.gap_aware:
@@ -76,11 +77,12 @@ class Session(Mended):
             self._keep_apart(now)
 
     def wants_data(self, now: float) -> bool:
-        return not self.closed and (self._wants_symbol() or self._feed.wants_data(now))
+        return self._passes(not self.closed and (self._wants_symbol() or self._feed.wants_data(now)), now)
 
     def next_data(self, now: float) -> Datagram | None:
-        if self.closed:
+        if not self.wants_data(now):
             return None
+        self._note_sent(now)
         try:
             if self._wants_symbol():
                 return self._next_symbol(now)
@@ -88,11 +90,8 @@ class Session(Mended):
             self._note_stream(datagram, now)
             return datagram
         except ContentChangedError:
-            self._out += [
-                Datagram(pack_error(ERR_UNDEFINED, "file changed"), m.address)
-                for m in self._roster
-                if m.heard
-            ]
+            told = pack_error(ERR_UNDEFINED, "file changed")
+            self._out += [Datagram(told, member.address) for member in self._roster if member.heard]
             self._close("changed", now)
             return None
 
@@ -109,7 +108,7 @@ class Session(Mended):
                 code, text = parse_error(data)
                 self._retire(member, "error", now, f"{code} {text}")
             elif data[:2] == b"\x00\x01":
-                self._on_report(member, data, now)
+                self._on_request(member, data, now)
                 self._note_heard(member, now)
             else:
                 number = parse_ack(data)
@@ -131,6 +130,8 @@ class Session(Mended):
                 self._out.append(ev.Dropped("repeated_ack"))
             if number == member.total:
                 self._on_master_at_end(member, now)
+        elif self._relieves(member, number):
+            self._take_over(member, number, now)
         elif self._turns.is_active(member):
             self._turns.heard(member, now)
             if number == member.total:
@@ -229,7 +230,7 @@ class Session(Mended):
             self.gathering.until,
             self._mastery.deadline(),
             self._turns.deadline(),
-            self._mending_deadline(),
+            self._pacing_deadline(),
             self._membership_deadline(),
         )
 
@@ -248,7 +249,7 @@ class Session(Mended):
                 self._next_master(now)
         for action, member in self._turns.on_time(now):
             self._take_turn(action, member, now)
-        self._mend_on(now)
+        self._pace_on(now)
         self._expire(now)
 
     def _take_turn(self, action: str, member: Member, now: float) -> None:

@@ -20,6 +20,9 @@ from gapcast_core.wire import (
     parse_request,
 )
 
+REPAIR_WINDOW_BLOCKS = (
+    6  # an ESP32 queues so many: of a longer window a board whose flash is slow loses the end
+)
 WINDOWSIZE_CAP_BLOCKS = 64  # a forged ACK can cause one window; some clients fail above 64 anyway
 SMALL_BLOCKS = 4  # a header, and no container
 TSIZE_MAX = 9_999_999_999  # ten digits: what parse_number takes
@@ -119,6 +122,8 @@ def read_request(data: bytes) -> Request:
         windowsize = min(asked, WINDOWSIZE_CAP_BLOCKS)
     multicast = values.get(options.MULTICAST)
     ranges = values.get(options.RANGES)
+    if ranges:
+        windowsize = min(windowsize, REPAIR_WINDOW_BLOCKS)
     lacks = values.get(LACKS)
     if multicast:
         raise PeerError("bad_multicast", ERR_OPTION)

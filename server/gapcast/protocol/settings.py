@@ -11,8 +11,10 @@ class Settings:
 
     gather_s: age in seconds at which a gap-aware stream starts; eager: or sooner, when all that are known to
     come are there. turns: boards that repair at once.
+    rate_bps: what all DATA passes; None is unlimited. A session compares its boards' own rates with it.
     """
 
     gather_s: float = 0.15
     eager: bool = False
     turns: int = 8
+    rate_bps: float | None = None

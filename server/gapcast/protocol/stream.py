@@ -57,6 +57,14 @@ class Stream:
         self._heard(now)
         self._progress_at = now
 
+    def take_over(self, request: int, window: int, total: int, now: float) -> None:
+        """As seat, but the stream goes on: blocks that the new master has not seen yet are on their way."""
+        following = self._next
+        self.seat(request, window, total, now)
+        if following > self._next:
+            self._next = following
+            self._heard(now)
+
     def unseat(self) -> None:
         """The master is gone."""
         self._seated = False

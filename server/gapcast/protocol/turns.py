@@ -1,8 +1,12 @@
-"""Turns: gap-aware clients are invited to repair, a few at once (PROTOCOL.md section 7.5)."""
+"""Turns: gap-aware clients are invited to repair, a few at once (PROTOCOL.md section 7.5).
+
+How many is what they show: as many as are served within WAVE_S, so that boards with few gaps do not wait for
+round trips of others, and those with many share the air with few.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from gapcast.protocol.members import Member
@@ -11,6 +15,9 @@ INVITE_EVERY_S = 0.25
 INVITES = 4  # unanswered ones
 WAIT_EVERY_S = 1.0  # "wait, your turn comes": a board goes on by itself after 1.5 s of silence
 SILENT_S = 3.0  # without an ACK or repair traffic: ask again
+WAVE_S = 0.5  # an invited board should be done by then, at the rate of the last ones
+MOST = 64  # at once: each has a socket, and all of them answer at the same moment
+MEASURED = 16  # turns that the rate is taken from
 # A client that only repeats its ACK, and fetches nothing, holds its turn no longer than this.
 IDLE_S = 30.0
 
@@ -30,10 +37,11 @@ class _Turn:
 
 
 class Turns:
-    """At most `limit` turns at once; the others wait in order."""
+    """At most `least` turns at once, or more when they are over soon; the others wait in order."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, least: int) -> None:
+        self._least = least
+        self._served: deque[float] = deque(maxlen=MEASURED)  # when the latest turns were over
         self._active: dict[Member, _Turn] = {}
         self._queue: OrderedDict[Member, float] = OrderedDict()  # member: when it is told to wait
 
@@ -52,10 +60,20 @@ class Turns:
         if member not in self:
             self._queue[member] = now
 
-    def remove(self, member: Member) -> None:
+    def remove(self, member: Member, now: float) -> None:
         """It is done, or gone."""
-        self._active.pop(member, None)
+        if self._active.pop(member, None) is not None:
+            self._served.append(now)
         self._queue.pop(member, None)
+
+    @property
+    def limit(self) -> int:
+        """How many turns there may be at once."""
+        if len(self._served) < MEASURED:
+            return self._least
+        seconds = self._served[-1] - self._served[0]
+        served = (MEASURED - 1) * WAVE_S / seconds if seconds > 0 else MOST
+        return max(self._least, min(int(served), MOST))
 
     def heard(self, member: Member, now: float) -> None:
         """An ACK of a member whose turn it is: a sign of life."""
@@ -112,4 +130,4 @@ class Turns:
         return REMIND
 
     def _has_room(self) -> bool:
-        return len(self._active) < self._limit
+        return len(self._active) < self.limit

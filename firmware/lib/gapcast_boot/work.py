@@ -1,0 +1,65 @@
+"""How long this board works on a block, and when the server should know (PROTOCOL.md section 8).
+
+A board that takes blocks more slowly than they come overflows its queue of six datagrams, and so loses on
+a perfect radio what it would have had from a slower stream.
+"""
+
+from . import port
+
+FIRST_BLOCKS = 3  # the server sends four at once, one of which may be lost, and waits for a word
+MEAN_BLOCKS = 32  # so many count, and after so many it is looked at again
+CHANGE = 16  # a change by a sixteenth is worth a word
+REPEAT_MS = 2000  # a word may be lost, and an old one counts no more after ten seconds
+SLACK_US = 1000  # one long pause (the collector's, the radio's) is for the queue to bridge
+
+
+class Work:
+    """A running mean of the time for a write, and the shortest time from one write to the next.
+
+    The latter is what reading and clocking cost when the next frame is there already; it may include
+    waiting when none ever was, so it is not taken for much. tell: called with the microseconds for a block
+    when the server should know, or None.
+    """
+
+    def __init__(self):
+        self.tell = None
+        self._blocks = 0
+        self._write_us = 0
+        self._between_us = 1 << 20
+        self._start = 0
+        self._end = 0
+        self._told_us = 0
+        self._told_ms = 0
+
+    def begin(self, tell):
+        """A session begins: its server knows nothing yet."""
+        self.tell = tell
+        self._blocks = 0
+        self._told_us = 0
+
+    def start(self):
+        """A block is about to be written."""
+        self._start = port.ticks_us()
+        if self._blocks:
+            self._between_us = min(self._between_us, port.ticks_diff(self._start, self._end))
+
+    def done(self, now_ms):
+        """It is written."""
+        self._end = port.ticks_us()
+        self._blocks += 1
+        if self._blocks > 1:  # a container's first block is not written to flash
+            self._count(port.ticks_diff(self._end, self._start))
+        if self.tell is not None and (self._blocks == FIRST_BLOCKS or not self._blocks % MEAN_BLOCKS):
+            self._say(now_ms)
+
+    def _count(self, us):
+        if self._blocks > FIRST_BLOCKS:
+            us = min(us, 2 * self._write_us + SLACK_US)
+        self._write_us += (us - self._write_us) // min(self._blocks - 1, MEAN_BLOCKS)
+
+    def _say(self, now_ms):
+        us = self._write_us + min(self._between_us, self._write_us // 8 + SLACK_US // 8)
+        if abs(us - self._told_us) * CHANGE > self._told_us or now_ms - self._told_ms >= REPEAT_MS:
+            self._told_us = us
+            self._told_ms = now_ms
+            self.tell(us)
