@@ -6,15 +6,14 @@ import gc
 import importlib
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from udp_server import Peer, UdpServer
 
 from gapcast.image.boards import chip_of_board
 from gapcast.image.build import Container, build_container
@@ -171,7 +170,7 @@ def open_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]
 Damage = Callable[[str, int, bytes], bytes]
 
 
-class MiniServer:
+class MiniServer(UdpServer):
     """Unicast TFTP with blksize, tsize, windowsize and ranges, one thread a transfer.
 
     files: what is served by which name. damage: (name, real block, payload) -> payload as it is sent.
@@ -179,6 +178,7 @@ class MiniServer:
     """
 
     def __init__(self, files: dict[str, bytes], damage: Damage | None = None) -> None:
+        super().__init__()
         self.files = files
         self.damage = damage or (lambda _name, _block, payload: payload)
         self.first: Callable[[bytes], list[bytes] | None] = lambda _request: None
@@ -186,42 +186,12 @@ class MiniServer:
         self.knows_ranges = True
         self.plain = False  # as before RFC 2347: DATA 1 of 512 bytes answers the request
         self.repeat_s = 0.3  # shorter than 100 ms and an ESP32's readinto never returns from a short datagram
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._main = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._main.bind(("127.0.0.1", 0))
-        self._main.settimeout(0.05)
-        self.port = int(self._main.getsockname()[1])
 
     @property
     def asked(self) -> list[str]:
         return [name for name, _ranges in self.requests]
 
-    @contextmanager
-    def running(self) -> Iterator[MiniServer]:
-        self._start(self._serve)
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join(5)
-            self._main.close()
-
-    def _start(self, function: Callable[..., None], *arguments: Any) -> None:
-        thread = threading.Thread(target=function, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _serve(self) -> None:
-        while not self._stop.is_set():
-            try:
-                request, peer = self._main.recvfrom(600)
-            except TimeoutError:
-                continue
-            self._start(self._transfer, request, peer)
-
-    def _transfer(self, request: bytes, peer: tuple[str, int]) -> None:
+    def _answer(self, request: bytes, peer: Peer) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("127.0.0.1", 0))
             sock.settimeout(0.05)
@@ -237,7 +207,7 @@ class MiniServer:
                 return
             self._send(sock, peer, name, dict(options))
 
-    def _send(self, sock: socket.socket, peer: tuple[str, int], name: str, options: dict[str, str]) -> None:
+    def _send(self, sock: socket.socket, peer: Peer, name: str, options: dict[str, str]) -> None:
         data = self.files[name]
         if self.plain:
             options = {}
@@ -259,7 +229,7 @@ class MiniServer:
         self._window(sock, peer, first, payloads, window)
 
     def _window(
-        self, sock: socket.socket, peer: tuple[str, int], oack: bytes, payloads: list[bytes], window: int
+        self, sock: socket.socket, peer: Peer, oack: bytes, payloads: list[bytes], window: int
     ) -> None:
         sock.settimeout(self.repeat_s)
         sock.sendto(oack, peer)

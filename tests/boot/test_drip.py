@@ -4,59 +4,29 @@ from __future__ import annotations
 
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from boot_world import World, files_of, make_container
 from shipped import Board
+from udp_server import Peer, UdpServer
 
 from gapcast_core import options as opt
 from gapcast_core import wire
 
 
-class Drip:
+class Drip(UdpServer):
     """A server that sends a block now and then, each in good time."""
 
     def __init__(self, files: dict[str, bytes], blksize: int, every_s: float) -> None:
+        super().__init__()
         self._files = files
         self._blksize = blksize
         self._every_s = every_s
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._main = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._main.bind(("127.0.0.1", 0))
-        self._main.settimeout(0.05)
-        self.port = int(self._main.getsockname()[1])
 
-    @contextmanager
-    def running(self) -> Iterator[Drip]:
-        self._start(self._serve)
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join(5)
-            self._main.close()
-
-    def _start(self, function: Callable[..., None], *arguments: Any) -> None:
-        thread = threading.Thread(target=function, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _serve(self) -> None:
-        while not self._stop.is_set():
-            try:
-                request, peer = self._main.recvfrom(600)
-            except TimeoutError:
-                continue
-            self._start(self._send, wire.parse_request(request)[1], peer)
-
-    def _send(self, name: str, peer: Any) -> None:
+    def _answer(self, request: bytes, peer: Peer) -> None:
+        name = wire.parse_request(request)[1]
         data = self._files[name]
         is_head = name.endswith(".hdr") and self._blksize >= opt.DEFAULT_BLKSIZE_BYTES
         blksize = 1024 if is_head else self._blksize
