@@ -118,7 +118,7 @@ repeats, medians. Compare within a case; absolute figures belong to that machine
 - Boards run the real client in MicroPython (i386), one process a board. The others are C programs; NORM's
   driver is Python around its C library. All files are in memory, and every program's server has the cores
   before its receivers: it is another machine in the world. A board is switched off when its image is
-  verified. Our server waits for boards 6 ms each before it sends: they share the cores. uftp-told is told
+  verified. uftp-told is told
   who its clients are (`-H`), udpcast-fec what the loss is."""
 
 _OURS = """## What it costs us

@@ -116,7 +116,7 @@ class Receiver:
 
     def _believed(self):
         """The last block that may come now: a master knows what it asked for."""
-        if self.is_master:
+        if self.is_master and not self.mends:
             if self.offer.gap_aware:
                 return self._acked + self.offer.window
             return max(self.position, self._acked + 1) + JUMP_BLOCKS

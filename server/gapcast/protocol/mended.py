@@ -15,6 +15,8 @@ from gapcast_core.generations import HEARD, LACKS, SURPLUS_BLOCKS, format_offer,
 from gapcast_core.options import RANGES, parse_ranges
 from gapcast_core.wire import ERR_ILLEGAL, OP_RRQ, option, pack_data, parse_request
 
+LEAD_BLOCKS = 64  # some 90 ms at 6 Mbit/s: longer than bursts of loss, and than a Wi-Fi's round trip
+
 
 class Mended(Membership):
     """The part of a session that knows what its boards lack."""
@@ -60,9 +62,15 @@ class Mended(Membership):
         mending.report(member.address, counts, blocks, known, now)
         if is_new:
             self._keep_apart(now)
+            self._follow_master()
         if len(counts) == mending.plan.count:
             self._on_member_at_end(member, now)
             self._give_up_mending(member, now)
+
+    def _follow_master(self) -> None:
+        """A master whose losses are mended need not hear every window: a burst must not stop the stream."""
+        master = self._mastery.election.master
+        self._mastery.stream.lead = LEAD_BLOCKS if master is not None and self._reports(master) else 0
 
     def _keep_apart(self, now: float) -> None:
         """No symbols when a stock client shares the host of a board (simulated ones do).

@@ -146,6 +146,7 @@ class Session(Paced):
             self._out.append(ev.Handover(self.group[0], *member.address, number))
         member.was_master = True
         self._stream.seat(number, member.plan.windowsize, member.total, now)
+        self._follow_master()
         if number == member.total:
             self._on_master_at_end(member, now)
 

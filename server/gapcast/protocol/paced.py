@@ -139,6 +139,7 @@ class Paced(Mended):
     def _take_over(self, member: Member, number: int, now: float) -> None:
         """The stream goes on where it is."""
         before = self._mastery.hand_over(member, number, now)
+        self._follow_master()
         self._relief = None
         self._relief_at = now
         member.was_master = True

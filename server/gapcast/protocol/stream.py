@@ -20,6 +20,7 @@ class Stream:
         self.top = 0  # highest block ever sent
         self.datagrams = 0
         self.probes = 0  # sent since the master was last heard
+        self.lead = 0  # blocks that may be sent beyond the master's window
         self.waiting_since: float | None = None  # since when the master owes an ACK
         self._progress_at = 0.0  # when an ACK moved the position, or a block was sent for the first time
         self._position = 0  # the master's latest request is for the block after this one
@@ -98,7 +99,11 @@ class Stream:
 
     def wants_data(self) -> bool:
         """Whether the master's window has room, or a probe is due."""
-        return self._seated and (self._probing or self._next <= self._last)
+        return self._seated and (self._probing or self._next <= self._reach())
+
+    def _reach(self) -> int:
+        """The last block that may be sent before the master's next word."""
+        return min(self._last + self.lead, self._total)
 
     def next_block(self, now: float) -> int:
         """The number of the block that is sent now; call it only when wants_data()."""
@@ -142,7 +147,7 @@ class Stream:
     def _heard(self, now: float) -> None:
         self.probes = 0
         self._probing = False
-        if self._next <= self._last:
+        if self._next <= self._reach():
             self.waiting_since = None  # nothing is overdue before the next DATA
         else:
             self.waiting_since = now
