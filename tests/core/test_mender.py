@@ -189,27 +189,29 @@ def test_what_memory_cannot_hold_is_asked_for_one_by_one():
     data = image()
     one = make(capacity=4)
     hear(one, [1, 2] + list(range(10, 21)))
-    assert reported(one, 21, 1000, True) == [4, 1, 0]
+    assert reported(one, 21, 1000, True) == [4, 0, 0], "symbols of the second would find no room"
     assert list(one.surplus[: one.surplus_count]) == [3, 4]
     for symbol in range(128, 133):
         assert one.accept(number(0, symbol), symbol_of(data, one.plan, 0, symbol), 21, 1001) == mender.NONE
     assert one.pool.held(0) == 4
-    assert reported(one, 21, 1100, True) == [0, 1, 0]
+    assert reported(one, 21, 1100, True) == [0, 0, 0]
     assert list(one.surplus[: one.surplus_count]) == [3, 4]
     assert hear(one, [4]) == mender.NONE
     assert hear(one, [3]) == 0
     assert solve(one, data, 0) == {block: data[block - 1] for block in (5, 6, 7, 8)}
+    assert one.done() == mender.NONE
+    assert reported(one, 21, 1200, True) == [0, 1, 0]
 
 
 def test_what_lost_far_more_than_memory_holds_waits_for_the_turn():
-    one = make(total=60, k=30, capacity=4)
-    hear(one, range(22, 60))
-    assert reported(one, 61, 1000, True) == [gen.TOO_MANY, 1]
+    one = make(total=120, k=60, capacity=4)
+    hear(one, range(46, 120))
+    assert reported(one, 121, 1000, True) == [gen.TOO_MANY, 1]
     assert one.surplus_count == 0
     assert one.mendable
-    hear(one, [60])
+    hear(one, [120])
     assert not one.mendable
-    assert reported(one, 61, 3000, True) == [gen.TOO_MANY, 0], "so that it gets its turn"
+    assert reported(one, 121, 3000, True) == [gen.TOO_MANY, 0], "so that it gets its turn"
 
 
 def test_a_pair_is_solved_as_one():

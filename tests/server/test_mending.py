@@ -231,3 +231,25 @@ def test_what_several_late_boards_missed_is_sent_to_all_of_them_again(loss: floa
     assert all(board.bytes() == bench.data for board in late)
     assert not any(board.repairs for board in late)
     assert bench.air < (1.4 if not loss else 1.6), "140 blocks once more, and not eight times"
+
+
+def test_a_burst_of_loss_at_the_master_stops_nobody() -> None:
+    bench = Bench(700)
+    boards = bench.boards(6, 0.05)
+    burst = set(range(200, 220))  # more than its window
+    radio = boards[0].link.drop
+
+    def drop(data: bytes) -> bool:
+        block = data[2] << 8 | data[3]
+        if data[1] != 3 or block not in burst:
+            return radio(data)
+        burst.remove(block)
+        return True
+
+    boards[0].link.drop = drop
+    bench.play()
+    bench.over()
+    sent = [when for when, block in bench.server.data_sent() if block < 0x8000]
+    assert not burst
+    assert max(after - before for before, after in zip(sent, sent[1:], strict=False)) < 0.06
+    assert outcomes(bench) == {"complete"}

@@ -46,6 +46,7 @@ class Mender:
         self._told = 0  # generations that had gone by at the last report
         self._lacked = 0  # symbols lacking in the last report
         self._told_count = 0  # DATA heard until then
+        self._room = 0  # of the pool, while needs are written
         self._woken = False
         self._ask_again_at = 0  # position of the stream
         self._merges = 0
@@ -81,7 +82,7 @@ class Mender:
 
     def _can_mend(self, unit):
         """Whether symbols, and its surplus one by one, can still help a unit."""
-        return 0 < self.missing(unit) <= self.pool.capacity + gen.SURPLUS_BLOCKS
+        return 0 < self.missing(unit) <= self.pool.capacity + gen.MAX_SURPLUS_BLOCKS
 
     # -- what comes in --------------------------------------------------------------------
 
@@ -247,10 +248,12 @@ class Mender:
     def _write_needs(self, passed):
         """Fill `needs` and `surplus`; how many symbols and blocks that is.
 
-        What a pair needs is told of its first generation.
+        What a pair needs is told of its first generation. Nothing is asked for that would find the pool full
+        of symbols for units before it: these wait for a surplus, say.
         """
         lacked = 0
         self.surplus_count = 0
+        self._room = self.pool.capacity
         generation = 0
         while generation < passed:
             unit = self._unit(generation)
@@ -274,7 +277,10 @@ class Mender:
         if missing > self.pool.capacity:
             self._add_surplus(unit, missing - self.pool.capacity)
             missing = self.pool.capacity
-        return max(missing - self.pool.held(unit), 0)
+        held = self.pool.held(unit)
+        need = max(min(missing, self._room) - held, 0)
+        self._room -= held + need
+        return need
 
     def _add_surplus(self, unit, count):
         block = self.gaps.next_missing(self.plan.first(unit))

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 
-# A board that asks without end costs the group no more than a quarter of the image.
-MAX_SHARE = 4
-MIN_BLOCKS = 64
 MAX_UNIT_TIMES = 2
 FLIGHT_S = 0.02  # a report cannot know of a block that was sent within this time
 UNIT_FLIGHT_S = 0.1  # nor of a unit
@@ -22,7 +19,7 @@ class Again:
     """The blocks to be sent once more."""
 
     def __init__(self, total_blocks: int) -> None:
-        self._left = max(total_blocks // MAX_SHARE, MIN_BLOCKS)
+        self._left = total_blocks  # boards that ask without end cost the group the image once more
         self._waiting: deque[int] = deque()
         self._times: dict[int, int] = {}  # at most as many as are allowed in all
         self._sent_at: dict[int, float] = {}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gapcast.protocol.types import HEADERS_BYTES
-from gapcast_core.generations import POOL_BLOCKS, SURPLUS_BLOCKS
+from gapcast_core.generations import MAX_SURPLUS_BLOCKS, POOL_BLOCKS
 from gapcast_core.wire import HEADER_BYTES
 
 OACK_BYTES = 70 + HEADERS_BYTES
@@ -61,7 +61,7 @@ def is_cheaper_to_all(boards: int, blocks: int) -> bool:
 
     Each of them lacks more than symbols, and some blocks one by one, can give it.
     """
-    return boards * (POOL_BLOCKS + SURPLUS_BLOCKS) > blocks
+    return boards * (POOL_BLOCKS + MAX_SURPLUS_BLOCKS) > blocks
 
 
 def pairs_are_cheaper(losses: Sequence[float], k: int) -> bool:
