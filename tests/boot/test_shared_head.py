@@ -30,10 +30,10 @@ class Handouts(MiniServer):
         self.acks: list[int] = []
         self.shared = 0
 
-    def _transfer(self, request: bytes, peer: tuple[str, int]) -> None:
+    def _answer(self, request: bytes, peer: tuple[str, int]) -> None:
         _op, name, _mode, pairs = wire.parse_request(request)
         if not name.endswith(".hdr") or wire.option(pairs, opt.MULTICAST) is None:
-            super()._transfer(request, peer)
+            super()._answer(request, peer)
             return
         self.shared += 1
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tid:

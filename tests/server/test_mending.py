@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from gapcast.protocol.mending import plan_for
@@ -251,5 +253,5 @@ def test_a_burst_of_loss_at_the_master_stops_nobody() -> None:
     bench.over()
     sent = [when for when, block in bench.server.data_sent() if block < 0x8000]
     assert not burst
-    assert max(after - before for before, after in zip(sent, sent[1:], strict=False)) < 0.06
+    assert max(after - before for before, after in pairwise(sent)) < 0.06
     assert outcomes(bench) == {"complete"}
