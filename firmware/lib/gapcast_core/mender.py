@@ -43,6 +43,7 @@ class Mender:
         self._frame_ms = NONE
         self._reported_ms = now_ms
         self._wait_ms = REPORT_MS
+        self._end_told = 0
         self._told = 0  # generations that had gone by at the last report
         self._lacked = 0  # symbols lacking in the last report
         self._told_count = 0  # DATA heard until then
@@ -201,21 +202,25 @@ class Mender:
     def report(self, position, at_end, now_ms):
         """How many generations to report now, with what they need in `needs`; NONE for nothing to say.
 
-        position: the stream's next block. at_end: the master says so by a report of all generations.
+        position: the stream's next block. at_end: how often this board, as master, found itself at the
+        end: each time it says so at once, by a report of all generations.
         """
-        if now_ms - self._reported_ms < self._wait_ms:
+        is_end = at_end != self._end_told
+        if not is_end and now_ms - self._reported_ms < self._wait_ms:
             return NONE
         count = self.plan.count
         passed = count if at_end else self._passed(position)
-        if passed == self._told and not self._is_late(position, now_ms):
+        if not is_end and passed == self._told and not self._is_late(position, now_ms):
             return NONE
         lacked = self._write_needs(passed)
-        if not lacked and passed == count and self.mendable:
-            return NONE  # all that is needed is here, and being solved
-        if not lacked and passed < count and (self.count - self._told_count) & 0xFFFF < QUIET_DATAGRAMS:
-            self._told = passed
-            self._lacked = 0
-            return NONE
+        if not (is_end or lacked):
+            if passed == count and self.mendable:
+                return NONE  # all that is needed is here, and being solved
+            if passed < count and (self.count - self._told_count) & 0xFFFF < QUIET_DATAGRAMS:
+                self._told = passed
+                self._lacked = 0
+                return NONE
+        self._end_told = at_end
         self._told_count = self.count
         if lacked == self._lacked and passed == self._told:
             self._wait_ms = min(self._wait_ms * 2, REPORT_MAX_MS)

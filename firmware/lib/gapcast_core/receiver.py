@@ -35,6 +35,7 @@ BACKOFF_SPAN_MS = 1500
 # believed costs a chunk. So a block far ahead of the stream is believed only when it continues from the
 # one that was last heard out there. After a long loss that costs one block more.
 JUMP_BLOCKS = 8
+RUN_BLOCKS = 2
 JUMP_STEP_BLOCKS = 8  # a window: of the blocks after the first one some may be lost too
 
 
@@ -57,7 +58,7 @@ class Receiver:
         self.heard_data = False
         self.drops = {}
         self.duplicates = 0
-        self.at_end = False  # this master has seen the end, and mends
+        self.at_end = 0  # how often this one, which mends, was a master and found itself at the end
         self.mends = 0  # repair symbols there is room for: with any the end of the stream is not yet ours
         self.limit_ms = None  # of a short session: so long it may take in all
         self._started_ms = now_ms
@@ -68,6 +69,8 @@ class Receiver:
         self._in_window = 0
         self._asked = 0
         self._far_block = -JUMP_BLOCKS  # the last one that was heard far ahead
+        self._run = 0  # blocks heard in order
+        self._run_block = 0  # the last of them
         self._waiting = False  # told so by an OACK mc=0
         self._half_window = offer.window // 2 or 1
         self._full_bytes = wire.HEADER_BYTES + offer.blksize
@@ -108,6 +111,7 @@ class Receiver:
         self._repeats = 0
         self.heard_data = True
         self._waiting = False
+        self._follow(block)
         if self.gaps.is_missing(block):
             return block
         self.duplicates += 1
@@ -127,6 +131,13 @@ class Receiver:
         step = block - self._far_block
         self._far_block = block
         return 0 <= step <= JUMP_STEP_BLOCKS  # the same again: the server probes when nobody answers
+
+    def _follow(self, block):
+        """Where many blocks in a row come, there is the stream: forged ones had moved its position."""
+        self._run = self._run + 1 if block == self._run_block + 1 else 0
+        self._run_block = block
+        if self._run >= RUN_BLOCKS and block + JUMP_BLOCKS < self.position <= self.gaps.total:
+            self.position = block
 
     def stored(self, block):
         """Block `block` is in flash now."""
@@ -200,7 +211,7 @@ class Receiver:
     def rest(self):
         """The stream needs no master any more: wait for symbols, or for our turn."""
         self.is_master = False
-        self.at_end = True
+        self.at_end += 1
 
     def hear(self, now_ms):
         """A repair symbol came. It says nothing to a master, whose ACK may be lost."""

@@ -48,6 +48,7 @@ class Mending:
         self._sent = [0] * (3 * plan.pairs)  # by unit
         self._flight = Flight(3 * plan.pairs)
         self._again = Again(plan.total_blocks)
+        self._top = 0  # the last block that the stream has sent
         self._passed = 0
         self._opened = 0  # generations gone by of which it is known what their symbols are made of
         self._open: set[int] = set()  # units of which somebody may need more
@@ -133,12 +134,13 @@ class Mending:
         if place is not None and heard is not None:
             board.learn(place, heard[1])
         seen = self._flight.seen(place, now)
-        for generation, lack in enumerate(lacks):
+        # A board that believed forged DATA may think that the stream is further on than it is.
+        for generation, lack in enumerate(lacks[: self._passed]):
             unit = self._unit(generation)
             board.tell(generation, lack, self._sent[unit] - self._flight.flying(unit, seen))
             if lack and generation < self._opened:
                 self._reopen(unit)
-        self._again.ask(surplus, now)
+        self._again.ask([block for block in surplus if block <= self._top], now)
         self._send_again(now)
         self._open_passed()
 
@@ -170,6 +172,7 @@ class Mending:
 
     def stream_at(self, top: int, ended: bool) -> None:
         """The stream has sent blocks up to `top`."""
+        self._top = top
         passed = self.plan.passed(self.plan.total_blocks + 1 if ended else top + 1)
         if passed == self._passed and ended == self._ended:
             return
