@@ -126,17 +126,24 @@ class Mender:
         self._hear(now_ms)
         self.note(number)
         self.symbols += 1
+        self._wait_ms = REPORT_MS
+        self._ask_again_at = position + HEARD_SLACK_BLOCKS
+        self._reach(unit)
+        self._expect(unit // 3, unit % 3 == gen.WHOLE)
+        if not self._can_mend(unit):
+            return NONE
+        self._keep(unit, number, view)
+        return self._solvable(unit)
+
+    def _reach(self, unit):
+        """Symbols of it were heard."""
         last = self.plan.of(self.plan.end(unit))
         if last > self._heard:
             self._heard = last
-        self._expect(unit // 3, unit % 3 == gen.WHOLE)
-        self._wait_ms = REPORT_MS
-        self._ask_again_at = position + HEARD_SLACK_BLOCKS
-        if not self._can_mend(unit):
-            return NONE
+
+    def _keep(self, unit, number, view):
         need = min(self.missing(unit), self.pool.capacity)
         self.pool.add(unit, gen.symbol_of(number), view, need)
-        return self._solvable(unit)
 
     def _expect(self, pair, paired):
         """Symbols of this pair are made so: those of the next will be too, until one says otherwise."""
@@ -187,7 +194,12 @@ class Mender:
     @property
     def mendable(self):
         """Whether symbols can still help."""
-        return any(self._can_mend(self._unit(generation)) for generation in range(self.plan.count))
+        generation = 0
+        while generation < self.plan.count:  # asked at each slice of solving: any() would allocate
+            if self._can_mend(self._unit(generation)):
+                return True
+            generation += 1
+        return False
 
     def _unit(self, generation):
         """What symbols for that generation are made of, as far as this board knows."""
