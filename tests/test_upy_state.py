@@ -18,8 +18,9 @@ SECONDS = 30
 HOT = {
     "gapcast_core/receiver.py": """
         Receiver.accept Receiver._believed Receiver._is_continued Receiver.stored Receiver.mended
-        Receiver._drop Receiver._beyond Receiver._moved Receiver._clock Receiver._rest_at_end Receiver.rest Receiver.hear
-        Receiver._request Receiver.tick Receiver._is_over Receiver._patience_ms Receiver._backoff_ms""",
+        Receiver._drop Receiver._beyond Receiver._moved Receiver._clock Receiver._rest_at_end
+        Receiver.rest Receiver.hear Receiver._request Receiver.tick Receiver._is_over
+        Receiver._patience_ms Receiver._backoff_ms""",
     "gapcast_core/gaps.py": """
         GapList.complete GapList.missing_blocks GapList.gap_count GapList.is_missing GapList.next_missing
         GapList.add GapList._find GapList._append GapList._fill GapList._split GapList._delete

@@ -18,9 +18,10 @@ from pathlib import Path
 from gapcast_tools.upy_compile import compile_trees
 
 # VM_MAX_STATE_ON_STACK in py/objfun.c: so many words of state a call keeps on the C stack: its locals and its
-# operands, and three more for each `try`, `finally` and `with` within one another (`except .. as` is two). A
-# function with more takes them from the heap at every call, and MicroPython then looks for room from the heap's
-# start on, past all that lives there. A locked heap does not show it: then the C stack is used after all.
+# operands, and three more for each `try`, `finally` and `with` within one another (`except ... as` is two).
+# A function with more takes them from the heap at every call, and MicroPython then looks for room from the
+# heap's start on, past all that lives there. A locked heap does not show it: then the C stack is used after
+# all.
 MAX_STATE_WORDS = 11
 _EXCEPTION_WORDS = 3  # mp_exc_stack_t
 _BYTECODE = 0
