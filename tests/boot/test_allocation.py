@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gapcast_core.receiver import COMPLETE
 from gapcast_tools.upy import Micropython, compile_mpy
 
 HERE = Path(__file__).parent
@@ -25,7 +26,7 @@ def measured(micropython: Micropython, tmp_path_factory: pytest.TempPathFactory)
     assert not compiled.reason
     (out / "sim.json").write_text("{}")
     done = subprocess.run(
-        [*micropython.argv, "-X", "heapsize=112k", str(HERE / "upy_alloc.py"), str(out)],
+        [*micropython.argv, "-X", "heapsize=192k", str(HERE / "upy_alloc.py"), str(out)],
         env={**os.environ, "MICROPYPATH": f"{compiled.path}:.frozen"},
         capture_output=True,
         text=True,
@@ -47,7 +48,8 @@ CASES = [
     "duplicates",
     "unicast reader",
     "clock",
-    "read_frame",
+    "frames",
+    "report",
 ]
 
 
@@ -62,5 +64,15 @@ def test_the_hot_loop_of_a_transfer_allocates_nothing(measured: dict[str, Any]) 
     assert measured["listen, 60 frames"] == 0
 
 
+def test_a_session_that_mends_allocates_only_for_a_generation_and_the_view_of_a_report(
+    measured: dict[str, Any],
+) -> None:
+    """MendedSession.listen over a whole file: frames, repair symbols, slices of solving, reports."""
+    assert measured["listen and mend"] == 0
+    end, solved, reports = measured["mended"]
+    assert (end, solved) == (COMPLETE, 48)
+    assert reports
+
+
 def test_every_case_was_measured(measured: dict[str, Any]) -> None:
-    assert set(measured) == {*CASES, "listen, 60 frames"}
+    assert set(measured) == {*CASES, "listen, 60 frames", "listen and mend", "mended"}

@@ -13,13 +13,14 @@ import sim_world
 
 sim_world.load(sys.argv[1])
 
-from gapcast_boot import download, flash, port, session
+from gapcast_boot import download, flash, mending, port, session
 from gapcast_boot.progress import Progress
+from gapcast_core import fec, generations, receiver, repair, wire
 from gapcast_core import offer as offers
-from gapcast_core import receiver, repair, wire
 from gapcast_core.gaps import GapList
 
 BLOCKS = 400
+GENERATION = 50
 FRAME = bytearray(1028)
 PAYLOAD = memoryview(FRAME)[4:]
 FRAME[1] = 3
@@ -32,6 +33,9 @@ class Slot:
 
     def info(self):
         return (0, 0x11, 0x190000, 0x180000, "ota_1", False)
+
+    def readblocks(self, block, buf, offset=None):
+        return None
 
     def writeblocks(self, block, buf, offset=None):
         return None
@@ -110,14 +114,33 @@ def run_clock(clock):
         clock.now_ms()
 
 
+def locked_loop(case, job, group):
+    """As locked(), but from the first frame on: a session allocates when it begins to listen."""
+    gc.collect()
+    problem = 0
+    group.locks = True
+    try:
+        job.listen(group)
+    except MemoryError as exc:
+        problem = exc
+    finally:
+        if not group.locks:
+            micropython.heap_unlock()
+    results[case] = str(problem) if problem else 0
+
+
 class Group:
     """A socket that hears blocks in order."""
 
     def __init__(self):
         self.block = 0
         self.left = 0
+        self.locks = False  # the heap, at the first frame
 
     def readinto(self, buf):
+        if self.locks:
+            self.locks = False
+            micropython.heap_lock()
         if not self.left:
             return None
         self.left -= 1
@@ -149,9 +172,121 @@ class BareSession(session.Session):
         pass
 
 
-def run_read_frame(group):
+class LossyGroup(Group):
+    """Every eighth block is lost; behind each generation come as many symbols as it needs, and one more."""
+
+    def __init__(self):
+        super().__init__()
+        self.index = 0
+
+    def readinto(self, buf):
+        if self.block == BLOCKS and not self.index:
+            return None
+        super().readinto(buf)
+        if self.index:
+            self.index -= 1
+            self.block -= 1
+            number = generations.number(generations.alone((self.block - 1) // GENERATION), self.index)
+            buf[2] = number >> 8
+            buf[3] = number & 255
+        elif self.block % GENERATION == 0:
+            self.index = 9
+        elif self.block % 8 == 4:
+            self.block += 1
+            buf[3] = self.block & 255
+        return 1028
+
+
+def run_frames(frames):
     for _again in range(300):
-        port.read_frame(group, FRAME)
+        next(frames)
+
+
+class Silence:
+    """A socket that hears nothing, and in place of port.ControlPort and port.Waiting."""
+
+    def __init__(self, sock=None):
+        pass
+
+    def send(self, data):
+        return len(data)
+
+    def read(self):
+        return None
+
+    def now(self):
+        return True
+
+
+class Sink(flash.SlotSink):
+    """The first block is not in flash: two slices copy it, once a session."""
+
+    def load(self, offset, view):
+        if offset:
+            super().load(offset, view)
+
+
+class Ticks:
+    """A clock that has moved on by a millisecond at each look."""
+
+    def __init__(self):
+        self.ms = 0
+
+    def now_ms(self):
+        self.ms += 1
+        return self.ms
+
+
+class CountingSession(mending.MendedSession):
+    """What is allocated by intention: lists of a generation; views of a report and of the last block."""
+
+    def __init__(self, *arguments):
+        self.reports = 0
+        self.solved = 0
+        super().__init__(*arguments)
+
+    def _begin(self, generation):
+        if generation >= 0:
+            micropython.heap_unlock()
+            super()._begin(generation)
+            micropython.heap_lock()
+
+    def _take_block(self, block, length, now_ms):
+        if block != BLOCKS:
+            super()._take_block(block, length, now_ms)
+        else:
+            micropython.heap_unlock()
+            super()._take_block(block, length, now_ms)
+            micropython.heap_lock()
+
+    def _store(self, block, now_ms):
+        super()._store(block, now_ms)
+        self.solved += 1
+
+    def _tell(self, count):
+        self._write_report(count)
+        self.reports += 1
+
+
+def mended(case):
+    """Blocks, symbols, slices of solving and reports until the end of the file."""
+    rx = make_receiver(False)
+    answer = Silence()
+    answer.sock = answer
+    answer.offer = rx.offer
+    port.ControlPort = port.Waiting = Silence
+    job = download.Download(Sink(Slot(), Header(), bytes(1024)), Ticks(), Progress(), 1000, 100000)
+    job.gaps = rx.gaps
+    job.size_bytes = BLOCKS * 1024
+    job.quiet = True
+    plan = generations.Plan(BLOCKS, GENERATION)
+    one = CountingSession(job, answer, "127.0.0.1", "image", plan, fec.Pool(1024, 12))
+    group = LossyGroup()
+    group.left = 1000
+    locked_loop(case, one, group)
+    one.mender.surplus_count = generations.SURPLUS_BLOCKS
+    locked("report", lambda: one._write_report(plan.count))
+    results["mended"] = [one.rx.end, one.solved, one.reports]
 
 
 class Stop:
@@ -199,7 +334,9 @@ def main():  # noqa: PLR0915 - one measurement after another
     locked("clock", lambda: run_clock(clock))
     group = Group()
     group.left = 290
-    locked("read_frame", lambda: run_read_frame(group))
+    frames = port.frames(group, FRAME)
+    next(frames)
+    locked("frames", lambda: run_frames(frames))
 
     rx = make_receiver(True)
     job = BareSession()
@@ -212,7 +349,8 @@ def main():  # noqa: PLR0915 - one measurement after another
     job._control = job._answer
     group = Group()
     group.left = 1000
-    locked("listen, 60 frames", lambda: job.listen(group))
+    locked_loop("listen, 60 frames", job, group)
+    mended("listen and mend")
     print(json.dumps(results))
 
 

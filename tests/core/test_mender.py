@@ -263,13 +263,16 @@ def test_nothing_is_said_while_the_last_one_is_solved():
     one = make()
     hear(one, range(2, 21))
     one.accept(number(0, 128), symbol_of(data, one.plan, 0, 128), 21, 1)
-    assert reported(one, 21, 1000, True) is None
+    hear(one, [], 990)
+    assert reported(one, 21, 1000) is None
 
 
 def test_a_master_at_the_end_says_so_at_once():
     one = make()
     hear(one, range(2, 21), 100)
-    assert reported(one, 21, 101, at_end=True) == [1, 0, 0]
+    assert reported(one, 21, 101, at_end=1) == [1, 0, 0]
+    assert reported(one, 21, 102, at_end=1) is None
+    assert reported(one, 21, 103, at_end=2) == [1, 0, 0], "as master once more"
 
 
 def test_a_gap_list_that_runs_out_of_memory():

@@ -65,7 +65,8 @@ def download(size, clients, seed, drop=0, double=0, delay_ms=0, blksize=BLK):
     for board in boards:
         assert board.rx.end in (receiver.COMPLETE, receiver.GAPS_LEFT, receiver.SILENCE)
         assert (board.rx.end == receiver.COMPLETE) == board.gaps.complete
-        assert board.rx.drops == {}
+        assert set(board.rx.drops) <= {"far_ahead"}, "one block more, when many were lost"
+        assert board.rx.drops.get("far_ahead", 0) <= 3
         repair_rounds(bench, data, board)
         assert board.gaps.complete
         assert board.data() == data
@@ -119,7 +120,8 @@ def stock_download(size, clients, seed, drop=0, double=0, delay_ms=0, known=True
             assert board.rx.end == receiver.SILENCE  # its words got lost for ever: it goes on alone
             repair_rounds(bench, data, board, aware=False)
         assert board.data() == data
-        assert board.rx.drops == {}
+        assert set(board.rx.drops) <= {"far_ahead"}, "one block more, when many were lost"
+        assert board.rx.drops.get("far_ahead", 0) <= 3
     return bench, boards
 
 
@@ -237,10 +239,10 @@ def test_an_old_hole_that_is_filled_late_is_stored_and_acknowledged():
 
 def test_a_listener_stays_silent_until_it_has_everything():
     rx = machine(10, master=False)
-    for block in (3, 1, 10, 2, 9, 8, 4, 5, 6):
+    for block in (3, 1, 7, 2, 9, 8, 4, 5, 6):
         assert hear(rx, block) == block
         assert take_ack(rx) == receiver.NO_ACK
-    assert hear(rx, 7) == 7
+    assert hear(rx, 10) == 10
     assert take_ack(rx) == 10
     assert rx.end == receiver.COMPLETE
 
@@ -686,3 +688,17 @@ def test_a_header_heard_by_a_listener_is_acknowledged():
     assert hear(rx, 1, 200) == 1
     assert rx.end == receiver.COMPLETE
     assert take_ack(rx) == 1
+
+
+def test_where_many_blocks_in_a_row_come_there_is_the_stream():
+    """A forger had two blocks believed that were far ahead."""
+    rx = machine(600, master=False)
+    for block in range(1, 20):
+        hear(rx, block)
+    assert hear(rx, 400) == 0
+    assert hear(rx, 402) == 402
+    assert rx.position == 403
+    for block in (20, 21, 22, 23):
+        assert hear(rx, block) == block
+    assert rx.position == 24
+    assert hear(rx, 300) == 0

@@ -43,10 +43,12 @@ class SlotSink:
         return all(self.is_blank_sector(sector) for sector in range(self.sectors))
 
     def is_blank_sector(self, sector):
-        for at in range(0, SECTOR_BYTES, STEP_BYTES):
+        at = 0
+        while at < SECTOR_BYTES:
             self._partition.readblocks(sector, self._buffer, at)
             if self._buffer != _BLANK:
                 return False
+            at += STEP_BYTES
         return True
 
     def read(self, at, buf):
@@ -73,11 +75,12 @@ class SlotSink:
 
     def erase(self, offset, size_bytes):
         """Erase the sectors of `size_bytes` of the container from `offset` on, unless they are blank."""
-        first = (offset - HEADER_BYTES) // SECTOR_BYTES
+        sector = (offset - HEADER_BYTES) // SECTOR_BYTES
         last = (offset + size_bytes - 1 - HEADER_BYTES) // SECTOR_BYTES
-        for sector in range(first, last + 1):
+        while sector <= last:
             if not self.is_blank_sector(sector):
                 self._partition.ioctl(6, sector)
+            sector += 1
 
     def bad_chunks(self):
         """The container ranges (offset, bytes) that fail their digest, one by one: a list would be long.
@@ -96,11 +99,8 @@ class SlotSink:
         """True when a chunk has the digest that the slot's own table says."""
         digest = bytearray(DIGEST_BYTES)
         self.read(self._header.payload_bytes + chunk * DIGEST_BYTES, digest)
-        hasher = hashlib.sha256()
-        for at in range(0, CHUNK_BYTES, STEP_BYTES):
-            self._partition.readblocks(chunk, self._buffer, at)
-            hasher.update(self._buffer)
-        return hasher.digest()[:DIGEST_BYTES] == digest
+        found = _digest(self._partition, chunk * CHUNK_BYTES, CHUNK_BYTES, self._buffer)
+        return found[:DIGEST_BYTES] == digest
 
     def table_matches(self):
         """True when the slot holds exactly this header's digest table."""
@@ -131,13 +131,13 @@ def has_head(partition, header):
 
 def _digest(partition, at, size_bytes, buffer):
     hasher = hashlib.sha256()
-    view = memoryview(buffer)
-    end = at + size_bytes
-    while at < end:
-        part = view[: min(len(buffer), end - at)]
-        partition.readblocks(at // SECTOR_BYTES, part, at % SECTOR_BYTES)
-        hasher.update(part)
-        at += len(part)
+    while size_bytes:
+        if size_bytes < len(buffer):
+            buffer = memoryview(buffer)[:size_bytes]
+        partition.readblocks(at // SECTOR_BYTES, buffer, at % SECTOR_BYTES)
+        hasher.update(buffer)
+        at += len(buffer)
+        size_bytes -= len(buffer)
     return hasher.digest()
 
 

@@ -85,6 +85,7 @@ class MendedSession(Session):
         clock = download.clock
         waiting = port.Waiting(group)
         put_off = 0
+        frames = port.frames(group, frame)
         look_ms = clock.now_ms() + CONTROL_EVERY_MS
         while rx.end == receiver.RUNNING:
             if rx.ack >= 0:
@@ -93,7 +94,7 @@ class MendedSession(Session):
             length = 0
             busy = self.mender.solving >= 0
             if not busy or waiting.now():
-                length = port.read_frame(group, frame)
+                length = next(frames)
             now_ms = clock.now_ms()
             if length > 0:
                 self._take(frame, length, now_ms)
@@ -114,23 +115,28 @@ class MendedSession(Session):
 
     def _take(self, frame, length, now_ms):
         """A frame: a block of the stream, or a repair symbol."""
-        rx = self.rx
-        download = self._download
-        if frame[2] & 0x80 and frame[0] == 0 and frame[1] == wire.OP_DATA:
+        number = frame[2] << 8 | frame[3]
+        if number & generations.REPAIR_FLAG and frame[0] == 0 and frame[1] == wire.OP_DATA:
             if length == len(frame):
-                number = frame[2] << 8 | frame[3]
-                solvable = self.mender.accept(number, download.payload, rx.position, now_ms)
-                rx.hear(now_ms)
-                self._begin(solvable)
+                self._take_symbol(number, now_ms)
             return
-        block = rx.accept(frame, length, now_ms)
-        self.mender.note(frame[2] << 8 | frame[3])
+        block = self.rx.accept(frame, length, now_ms)
+        self.mender.note(number)
         if block:
-            download.write(block, length, now_ms)
-            rx.stored(block)
-            self._begin(self.mender.stored(block, now_ms))
+            self._take_block(block, length, now_ms)
         else:
             self.mender.heard(now_ms)
+
+    def _take_block(self, block, length, now_ms):
+        self._download.write(block, length, now_ms)
+        self.rx.stored(block)
+        self._begin(self.mender.stored(block, now_ms))
+
+    def _take_symbol(self, number, now_ms):
+        rx = self.rx
+        solvable = self.mender.accept(number, self._download.payload, rx.position, now_ms)
+        rx.hear(now_ms)
+        self._begin(solvable)
 
     # -- reports --------------------------------------------------------------------------
 
@@ -143,22 +149,25 @@ class MendedSession(Session):
             self._tell(count)
 
     def _tell(self, count):
-        """Report the needs of the first `count` generations."""
+        """Report the needs of the first `count` generations. The view is all that this allocates."""
+        port.send(self._answer.sock, self._report_view[: self._write_report(count)])
+
+    def _write_report(self, count):
+        report = self._report
+        end = generations.write_lacks(report, self._report_at, _LACKS_END, self.mender.needs, count)
+        if count:
+            end = self._write_heard(generations.write_text(report, end, _HEARD))
+        report[end] = 0
+        return end + 1
+
+    def _write_heard(self, end):
         report = self._report
         mender = self.mender
-        end = generations.write_lacks(report, self._report_at, _LACKS_END, mender.needs, count)
-        if count:
-            report[end : end + len(_HEARD)] = _HEARD
-            end = generations.write_heard(report, end + len(_HEARD), mender.latest, mender.count)
-            if mender.surplus_count:
-                report[end : end + len(_RANGES)] = _RANGES
-                end += len(_RANGES)
-                end = generations.write_surplus(
-                    report, end, _REPORT_BYTES, mender.surplus, mender.surplus_count
-                )
-        report[end] = 0
-        end += 1
-        port.send(self._answer.sock, self._report_view[:end])
+        end = generations.write_heard(report, end, mender.latest, mender.count)
+        if mender.surplus_count:
+            end = generations.write_text(report, end, _RANGES)
+            end = generations.write_surplus(report, end, _REPORT_BYTES, mender.surplus, mender.surplus_count)
+        return end
 
     # -- solving --------------------------------------------------------------------------
 
@@ -171,18 +180,23 @@ class MendedSession(Session):
     def _solve(self, now_ms):
         """One slice: a known block is fed, a column is cleared, or a solved block is stored."""
         pool = self._pool
-        download = self._download
         first = self.mender.plan.first(self.mender.solving)
         known = pool.next_known()
         if known >= 0:
-            download.load(first + known, download.payload)
-            pool.feed(known, download.payload)
+            payload = self._download.payload
+            self._download.load(first + known, payload)
+            pool.feed(known, payload)
         elif not pool.eliminate():
-            block = first + self._missing[self._to_store]
-            if download.gaps.is_missing(block):
-                download.store(block, pool.block(self._to_store), now_ms)
-                self.rx.mended(block)
-                self.mender.stored(block, now_ms)
+            self._store(first + self._missing[self._to_store], now_ms)
             self._to_store += 1
             if self._to_store == len(self._missing):
                 self._begin(self.mender.done())
+
+    def _store(self, block, now_ms):
+        """A solved block, unless the stream has brought it meanwhile."""
+        download = self._download
+        if download.gaps.is_missing(block):
+            solved = self._pool.block(self._to_store)
+            download.store(block, solved, now_ms)
+            self.rx.mended(block)
+            self.mender.stored(block, now_ms)

@@ -18,7 +18,7 @@ import time
 # Below the ESP32's step of 100 ms: it then waits one step and readinto gives None, or what it has
 # so far. From 0.1 on it would raise ETIMEDOUT, and lose the count of a short datagram.
 READ_TIMEOUT_S = 0.05
-DEAF = -1  # read_frame: this socket will never hear again, open a new one
+DEAF = -1  # frames(): this socket will never hear again, open a new one
 _CONTROL_BYTES = 512
 _SMALL_HEAP_BYTES = 256 * 1024
 _COLLECT_BYTES = 4096
@@ -129,29 +129,33 @@ def open_group(groups, port, interface_ip, source):
     return sock
 
 
-def read_frame(sock, buf):
-    """Bytes of one frame read into `buf`, 0 after a timeout, or DEAF. Allocates nothing."""
-    try:
-        length = sock.readinto(buf)
-    except OSError as exc:
-        if exc.errno in _QUIET_ERRNOS:
-            return 0
-        raise
-    if length is None:
-        return 0
-    return length or DEAF
+def frames(sock, buf):
+    """At each next() reads one frame into `buf`: its bytes, 0 after a timeout, or DEAF.
+
+    A generator because it keeps its state: a function with this `try` would allocate its own at every call.
+    """
+    while True:
+        try:
+            length = sock.readinto(buf)
+        except OSError as exc:
+            if exc.errno not in _QUIET_ERRNOS:
+                raise
+            length = None
+        yield 0 if length is None else length or DEAF
 
 
-def read_datagram(sock, buf):
-    """As read_frame, but exactly one datagram, which costs an allocation.
+def datagrams(sock, buf):
+    """As frames(), but exactly one datagram each, which costs allocations.
 
     For a file whose size is not known: only here a short frame shows where it ends.
     """
-    data, _address = read_from(sock, len(buf))
-    if data is None:
-        return 0
-    buf[: len(data)] = data
-    return len(data) or DEAF
+    while True:
+        data, _address = read_from(sock, len(buf))
+        if data is None:
+            yield 0
+        else:
+            buf[: len(data)] = data
+            yield len(data) or DEAF
 
 
 def read_from(sock, size_bytes):
@@ -198,11 +202,14 @@ class ControlPort:
     def read(self):
         """The next waiting datagram, or None. An empty one deafens it: then None for ever."""
         for _ready in self._poll.ipoll(0):
-            try:
-                return self.sock.recv(_CONTROL_BYTES) or None
-            except OSError:
-                return None
+            return self._receive()
         return None
+
+    def _receive(self):
+        try:
+            return self.sock.recv(_CONTROL_BYTES) or None
+        except OSError:
+            return None
 
     def close(self):
         self._poll.unregister(self.sock)

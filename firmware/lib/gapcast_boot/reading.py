@@ -20,10 +20,14 @@ class Reading:
         self._answer = answer
         self._head_bytes = head_bytes
         self._ack_buf = bytearray(4)
+        self._frames = None
         self._reader = repair.Reader(answer.offer, answer.offer.blocks(), download.clock.now_ms())
 
     def run(self):
         """Read to the end, or to a failure, which is noted; closes the socket."""
+        download = self._download
+        reads = port.frames if download.size_bytes is not None else port.datagrams
+        self._frames = reads(self._answer.sock, download.frame)
         try:
             if self._answer.offer.plain:
                 first = self._answer.first
@@ -50,10 +54,8 @@ class Reading:
     def _step(self):
         reader = self._reader
         download = self._download
-        sock = self._answer.sock
         self._say()
-        read = port.read_frame if download.size_bytes is not None else port.read_datagram
-        length = read(sock, download.frame)
+        length = next(self._frames)
         now_ms = download.clock.now_ms()
         if length > 0:
             self._take(length, now_ms)

@@ -62,13 +62,14 @@ class Session:
         download = self._download
         frame = download.frame
         clock = download.clock
-        read = port.read_frame if download.size_bytes is not None else port.read_datagram
+        reads = port.frames if download.size_bytes is not None else port.datagrams
+        frames = reads(group, frame)
         look_ms = clock.now_ms() + CONTROL_EVERY_MS
         while rx.end == receiver.RUNNING:
             if rx.ack >= 0:
                 self.say(rx.ack)
                 rx.ack = receiver.NO_ACK
-            length = read(group, frame)
+            length = next(frames)
             now_ms = clock.now_ms()
             if length > 0:
                 block = rx.accept(frame, length, now_ms)

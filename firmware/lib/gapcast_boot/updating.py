@@ -7,7 +7,7 @@ from .refusal import Refused
 from .transfer import Transfer, TransferError
 
 VERIFY_ROUNDS = 3  # a chunk that is bad after so many fetches is bad flash, or a persistent forger's
-STREAM_SHARE = 32  # more than 1/32 of the chunks are bad: forged DATA, so ask by multicast first
+STREAM_SHARE = 4  # more than a quarter of the chunks are bad: others may well miss the same ones
 
 
 class Update:

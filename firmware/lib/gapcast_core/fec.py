@@ -95,6 +95,19 @@ class Pool:
         """
         if not gf.REPAIR_FIRST <= symbol <= 255 or len(view) != self.blksize or generation == self._decoding:
             return False
+        slot = self._place(generation, symbol, need)
+        if slot < 0:
+            return False
+        self._put(slot, view)
+        self._symbol[slot] = symbol
+        self._generation[slot] = generation
+        return True
+
+    def _put(self, slot, view):
+        kernel.put(self._quads[slot >> 2], slot & 3, view, self.blksize)
+
+    def _place(self, generation, symbol, need):
+        """A slot for a symbol; _NONE when it is here, or not needed, or there is no room."""
         free = _NONE
         count = 0
         for slot in range(self.capacity):
@@ -103,18 +116,11 @@ class Pool:
                     free = slot
             elif self._generation[slot] == generation:
                 if self._symbol[slot] == symbol:
-                    return False
+                    return _NONE
                 count += 1
         if count >= need or need > self.capacity:
-            return False
-        if free < 0:
-            free = self._evict(generation)
-            if free < 0:
-                return False
-        kernel.put(self._quads[free >> 2], free & 3, view, self.blksize)
-        self._symbol[free] = symbol
-        self._generation[free] = generation
-        return True
+            return _NONE
+        return free if free >= 0 else self._evict(generation)
 
     def release(self, generation):
         """Forget a generation: its slots are free."""
@@ -123,7 +129,6 @@ class Pool:
                 self._symbol[slot] = _FREE
         if generation == self._decoding:
             self._decoding = _NONE
-            self._slots = []
 
     def _evict(self, generation):
         """A slot of the last generation here, which must be a later one, and not the one being decoded.
@@ -209,11 +214,17 @@ class Pool:
             raise UsageError("a symbol of %d bytes" % len(view))
         self._todo[j] = 0
         four = self._four
-        for q in range(len(self._quads)):
+        q = len(self._quads)
+        while q:
+            q -= 1
             kernel.coefficients(four, self._active[q], j, gf.CAUCHY)
             if four[0] or four[1] or four[2] or four[3]:
-                kernel.table(self._table, four)
-                kernel.spread(self._quads[q], view, self._table, self.blksize)
+                self._spread(q, view, self.blksize)
+
+    def _spread(self, q, source, length):
+        """Add to each symbol of quad `q` its byte of `four` times the source."""
+        kernel.table(self._table, self._four)
+        kernel.spread(self._quads[q], source, self._table, length)
 
     def solve(self):
         """Solve for the missing blocks, all in one go."""
@@ -238,22 +249,27 @@ class Pool:
         own = self._slots[column]
         kernel.get(self._quads[own >> 2], own & 3, self._row, self._row_bytes)
         scale = gf.inverse(self._row[self.blksize + column])
-        at = 2 * (self.blksize + column)
-        four = self._four
-        for q in range(len(self._quads)):
-            quad = self._quads[q]
-            low = quad[at]
-            high = quad[at + 1]
-            if not low and not high:
-                continue
-            four[0] = gf.mul(low & 0xFF, scale)
-            four[1] = gf.mul(low >> 8, scale)
-            four[2] = gf.mul(high & 0xFF, scale)
-            four[3] = gf.mul(high >> 8, scale)
-            if q == own >> 2:
-                four[own & 3] = scale ^ 1  # a + (1/p + 1) a = a/p
-            kernel.table(self._table, four)
-            kernel.spread(quad, self._row, self._table, self._row_bytes)
+        column = 2 * (self.blksize + column)
+        q = len(self._quads)
+        while q:
+            q -= 1
+            if self._weigh(self._quads[q], column, scale):
+                if q == own >> 2:
+                    self._four[own & 3] = scale ^ 1  # a + (1/p + 1) a = a/p
+                self._spread(q, self._row, self._row_bytes)
+
+    def _weigh(self, quad, at, scale):
+        """Make `four` what is at `at` in the quad's symbols, times `scale`; False when that is 0."""
+        low = quad[at]
+        high = quad[at + 1]
+        if not low and not high:
+            return False
+        quad = self._four
+        quad[0] = gf.mul(low & 0xFF, scale)
+        quad[1] = gf.mul(low >> 8, scale)
+        quad[2] = gf.mul(high & 0xFF, scale)
+        quad[3] = gf.mul(high >> 8, scale)
+        return True
 
     def block(self, i):
         """The block missing[i], after solve(); a view that is good until the next call."""

@@ -131,29 +131,44 @@ def write_lacks(buf, at, limit, needs, count):
     """
     i = 0
     while i < count and at + _ITEM_BYTES <= limit:
-        times = 1
-        while i + times < count and needs[i + times] == needs[i]:
-            times += 1
         if i:
             buf[at] = 0x2C  # ","
             at += 1
-        at = _write_number(buf, at, needs[i])
-        if times > 1:
+        number = needs[i]
+        at = _write_number(buf, at, number)
+        number = _times(needs, i, count)
+        if number > 1:
             buf[at] = 0x2A  # "*"
-            at = _write_number(buf, at + 1, times)
-        i += times
+            at = _write_number(buf, at + 1, number)
+        i += number
     return at
+
+
+def _times(needs, i, count):
+    """How often needs[i] stands there in a row, below `count`."""
+    times = 1
+    while i + times < count and needs[i + times] == needs[i]:
+        times += 1
+    return times
 
 
 def write_surplus(buf, at, limit, blocks, count):
     """Write blocks[0..count-1] as a value of `ranges` into buf[at..limit-1]; where it ends."""
-    for i in range(count):
-        if at + _ITEM_BYTES > limit:
-            break
+    i = 0
+    while i < count and at + _ITEM_BYTES <= limit:
         if i:
             buf[at] = 0x2C  # ","
             at += 1
         at = _write_number(buf, at, blocks[i])
+        i += 1
+    return at
+
+
+def write_text(buf, at, text):
+    """Write octets into buf[at..]; where they end. A slice would be an allocation."""
+    for i in range(len(text)):
+        buf[at] = text[i]
+        at += 1
     return at
 
 

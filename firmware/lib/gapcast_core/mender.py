@@ -1,7 +1,6 @@
 """What a board does with repair symbols, and when it tells what it lacks (PROTOCOL.md section 11).
 
-Pure: symbols and milliseconds come in; which generation can be solved, and when to report come
-out. The symbols wait in a pool (fec.py) as memory allows; the blocks that are there already are read
+Pure. The symbols wait in a pool (fec.py) as memory allows; the blocks that are there already are read
 back from flash by the caller when a generation is solved. Nothing here allocates per packet.
 """
 
@@ -37,7 +36,7 @@ class Mender:
         self.needs = bytearray(plan.count)  # what `report` tells
         self.surplus = array("H", [0] * gen.SURPLUS_BLOCKS)  # and the blocks asked for one by one
         self.surplus_count = 0
-        self._missing = bytearray(plan.count)  # blocks, by generation
+        self._missing = bytearray(2 * plan.pairs)  # blocks, by generation
         self._paired = bytearray(plan.pairs)  # 1: its symbols are made, or will be, of the whole pair
         self._heard = NONE  # highest generation of which a symbol was heard
         self._frame_ms = NONE
@@ -74,12 +73,8 @@ class Mender:
         generation = unit // 3 * 2
         kind = unit % 3
         if kind != gen.WHOLE:
-            generation += kind
-            return self._missing[generation] if generation < self.plan.count else 0
-        missing = self._missing[generation]
-        if generation + 1 < self.plan.count:
-            missing += self._missing[generation + 1]
-        return missing
+            return self._missing[generation + kind]
+        return self._missing[generation] + self._missing[generation + 1]
 
     def _can_mend(self, unit):
         """Whether symbols, and its surplus one by one, can still help a unit."""
@@ -89,7 +84,7 @@ class Mender:
 
     def stored(self, block, now_ms):
         """A block that was missing is in flash. The unit that can be solved now, or NONE."""
-        self._hear(now_ms)
+        self.heard(now_ms)
         if self.gaps.merges != self._merges:
             self._recount()
             return NONE
@@ -113,10 +108,6 @@ class Mender:
         self.latest = number
         self.count = (self.count + 1) & 0xFFFF
 
-    def heard(self, now_ms):
-        """DATA of the stream that was there already."""
-        self._hear(now_ms)
-
     def accept(self, number, view, position, now_ms):
         """A repair symbol. The unit that can be solved now, or NONE.
 
@@ -125,29 +116,35 @@ class Mender:
         unit = gen.unit_of(number)
         if self.plan.size(unit) <= 0 or self.plan.first(unit) > position + AHEAD_BLOCKS:
             return NONE
-        self._hear(now_ms)
+        self.heard(now_ms)
         self.note(number)
         self.symbols += 1
-        last = self.plan.of(self.plan.end(unit))
-        if last > self._heard:
-            self._heard = last
-        self._expect(unit // 3, unit % 3 == gen.WHOLE)
         self._wait_ms = REPORT_MS
         self._ask_again_at = position + HEARD_SLACK_BLOCKS
+        self._reach(unit)
+        self._expect(unit // 3, unit % 3 == gen.WHOLE)
         if not self._can_mend(unit):
             return NONE
+        self._keep(unit, number, view)
+        return self._solvable(unit)
+
+    def _reach(self, unit):
+        """Symbols of it were heard."""
+        self._heard = max(self._heard, self.plan.of(self.plan.end(unit)))
+
+    def _keep(self, unit, number, view):
         need = min(self.missing(unit), self.pool.capacity)
         self.pool.add(unit, gen.symbol_of(number), view, need)
-        return self._solvable(unit)
 
     def _expect(self, pair, paired):
         """Symbols of this pair are made so: those of the next will be too, until one says otherwise."""
-        after = pair + 1 if pair + 1 < self.plan.pairs else pair
+        after = min(pair + 1, self.plan.pairs - 1)
         if self._paired[pair] != paired or self._paired[after] != paired:
             for i in range(pair, self.plan.pairs):
                 self._paired[i] = paired
 
-    def _hear(self, now_ms):
+    def heard(self, now_ms):
+        """DATA came: of the stream, and there already, if nothing else is told of it."""
         if self._frame_ms >= 0 and now_ms - self._frame_ms >= PAUSE_MS:
             self._woken = True
         self._frame_ms = now_ms
@@ -189,13 +186,14 @@ class Mender:
     @property
     def mendable(self):
         """Whether symbols can still help."""
-        return any(self._can_mend(self._unit(generation)) for generation in range(self.plan.count))
+        for generation in range(self.plan.count):  # noqa: SIM110 - any() would allocate
+            if self._can_mend(self._unit(generation)):
+                return True
+        return False
 
     def _unit(self, generation):
         """What symbols for that generation are made of, as far as this board knows."""
-        if self._paired[generation // 2]:
-            return gen.whole(generation)
-        return gen.alone(generation)
+        return gen.whole(generation) if self._paired[generation // 2] else gen.alone(generation)
 
     # -- reports --------------------------------------------------------------------------
 
@@ -208,18 +206,12 @@ class Mender:
         is_end = at_end != self._end_told
         if not is_end and now_ms - self._reported_ms < self._wait_ms:
             return NONE
-        count = self.plan.count
-        passed = count if at_end else self._passed(position)
+        passed = self.plan.count if at_end else self._passed(position)
         if not is_end and passed == self._told and not self._is_late(position, now_ms):
             return NONE
         lacked = self._write_needs(passed)
-        if not (is_end or lacked):
-            if passed == count and self.mendable:
-                return NONE  # all that is needed is here, and being solved
-            if passed < count and (self.count - self._told_count) & 0xFFFF < QUIET_DATAGRAMS:
-                self._told = passed
-                self._lacked = 0
-                return NONE
+        if not (is_end or lacked) and self._may_be_quiet(passed):
+            return NONE
         self._end_told = at_end
         self._told_count = self.count
         if lacked == self._lacked and passed == self._told:
@@ -230,6 +222,16 @@ class Mender:
         self._told = passed
         self._lacked = lacked
         return passed
+
+    def _may_be_quiet(self, passed):
+        """Nothing is lacking: all is here and being solved, or the last report was not long ago."""
+        if passed == self.plan.count:
+            return self.mendable
+        if (self.count - self._told_count) & 0xFFFF >= QUIET_DATAGRAMS:
+            return False
+        self._told = passed
+        self._lacked = 0
+        return True
 
     def _is_late(self, position, now_ms):
         """Whether what was reported should have come by now."""

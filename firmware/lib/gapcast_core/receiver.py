@@ -34,9 +34,9 @@ BACKOFF_SPAN_MS = 1500
 # Anybody in the network can send DATA to the group in the server's name, and each number that is
 # believed costs a chunk. So a block far ahead of the stream is believed only when it continues from the
 # one that was last heard out there. After a long loss that costs one block more.
-JUMP_BLOCKS = 8
+JUMP_BLOCKS = 4
 RUN_BLOCKS = 2
-JUMP_STEP_BLOCKS = 8  # a window: of the blocks after the first one some may be lost too
+JUMP_STEP_BLOCKS = 4  # of the blocks after the first one some may be lost too
 
 
 class Receiver:
@@ -69,8 +69,7 @@ class Receiver:
         self._in_window = 0
         self._asked = 0
         self._far_block = -JUMP_BLOCKS  # the last one that was heard far ahead
-        self._run = 0  # blocks heard in order
-        self._run_block = 0  # the last of them
+        self._run_block = self._run = 0  # the block heard last, and how many before it were in order
         self._waiting = False  # told so by an OACK mc=0
         self._half_window = offer.window // 2 or 1
         self._full_bytes = wire.HEADER_BYTES + offer.blksize
@@ -120,11 +119,9 @@ class Receiver:
 
     def _believed(self):
         """The last block that may come now: a master knows what it asked for."""
-        if self.is_master and not self.mends:
-            if self.offer.gap_aware:
-                return self._acked + self.offer.window
-            return max(self.position, self._acked + 1) + JUMP_BLOCKS
-        return self.position + JUMP_BLOCKS
+        if self.is_master and self.offer.gap_aware and not self.mends:
+            return self._acked + self.offer.window
+        return max(self.position, self._acked + 1) + JUMP_BLOCKS
 
     def _is_continued(self, block):
         """Whether a block far ahead is one to believe."""
@@ -182,11 +179,8 @@ class Receiver:
     def _clock(self, ahead):
         """The master's ACK: every half window, at the end, and for each probe."""
         if self.offer.gap_aware:
-            if (
-                ahead
-                and self.position - 1 - self._acked < self._half_window
-                and self.position <= self.gaps.total
-            ):
+            moved = self.position - 1 - self._acked
+            if ahead and moved < self._half_window and self.position <= self.gaps.total:
                 return
             self.ack = self._request()
             if self.ack == self.gaps.total and not self.mends:
@@ -231,10 +225,8 @@ class Receiver:
 
     def _finish(self):
         self.end = COMPLETE
-        if self.offer.size_bytes is None:  # no `tsize`: the short DATA was the last
-            self.ack = self.gaps.total
-        else:
-            self.ack = self.offer.final_ack()
+        is_sized = self.offer.size_bytes is not None  # without `tsize` the short DATA was the last
+        self.ack = self.offer.final_ack() if is_sized else self.gaps.total
 
     # -- control and time ---------------------------------------------------------------
 
@@ -303,6 +295,6 @@ class Receiver:
 
     def _backoff_ms(self):
         """Random, and shorter the more is missing (PXE MTFTP's rule), so turns stay spread."""
-        have_blocks = self.gaps.total - self.gaps.missing_blocks
-        span_ms = BACKOFF_SPAN_MS * have_blocks // (self.gaps.total or 1)
+        total = self.gaps.total
+        span_ms = BACKOFF_SPAN_MS * (total - self.gaps.missing_blocks) // (total or 1)
         return BACKOFF_MIN_MS + span_ms * (self._random_16 & 0xFF) // 255
