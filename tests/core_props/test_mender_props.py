@@ -76,7 +76,7 @@ def play(script: list[tuple[str, int, object]], capacity: int, forged: bool) -> 
             count = one.report(position, bool(detail), now * 20)
             assert -1 <= count <= PLAN.count
             assert all(need <= capacity or need == generations.TOO_MANY for need in one.needs)
-            blocks = one.surplus[: one.surplus_count]
+            blocks = one.surplus[: one.surplus_count if count >= 0 else 0]
             assert all(one.gaps.is_missing(block) for block in blocks)
             assert list(blocks) == sorted(set(blocks))
         solved |= solve(one, generation)

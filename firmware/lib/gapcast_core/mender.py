@@ -250,7 +250,7 @@ class Mender:
                 passed -= 1
         if passed % 2 and passed < self.plan.count and self._paired[passed // 2]:
             passed -= 1  # what a pair needs is told of both generations together
-        return passed
+        return max(passed, self._told)  # the position may go back
 
     def _write_needs(self, passed):
         """Fill `needs` and `surplus`; how many symbols and blocks that is.

@@ -11,7 +11,6 @@ from collections import deque
 
 MAX_UNIT_TIMES = 2
 FLIGHT_S = 0.02  # a report cannot know of a block that was sent within this time
-UNIT_FLIGHT_S = 0.1  # nor of a unit
 MAX_TIMES = 4  # as often is one block repeated; who still misses it fetches it by unicast
 
 
@@ -47,9 +46,9 @@ class Again:
             self._left += end - first + 1
             self._waiting.extend(range(first, end + 1))
 
-    def may_bring(self, first: int, end: int, now: float) -> bool:
-        """Whether the last of the blocks first..end waits to be sent, or was sent just now."""
-        return end in self._waiting or now - self._sent_at.get(end, -1e9) < UNIT_FLIGHT_S
+    def may_bring(self, end: int, heard_at: float) -> bool:
+        """Whether a unit that ends with this block waits to be sent, or was, unknown to who reported then."""
+        return end in self._waiting or heard_at < self._sent_at.get(end, -1e9) + FLIGHT_S
 
     def take(self, now: float) -> int:
         """The next block to send."""

@@ -93,7 +93,7 @@ class Mended(Membership):
         mending = self._mending
         if mending is None or self._mastery.streaming or member.address not in mending:
             return
-        if mending.has_nothing_to_mend(member.address, now):
+        if mending.has_nothing_to_mend(member.address):
             self._give_turn(member, now)
 
     def _give_turn(self, member: Member, now: float) -> None:

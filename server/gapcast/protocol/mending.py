@@ -83,14 +83,15 @@ class Mending:
         """It is done, or gone, or has its turn."""
         self._boards.pop(address, None)
 
-    def has_nothing_to_mend(self, address: Address, now: float) -> bool:
+    def has_nothing_to_mend(self, address: Address) -> bool:
         """It has told of every generation, and nothing that can be mended is missing."""
         board = self._boards.get(address)
         if board is None or len(board.known) < self.plan.count:
             return False
         if any(self._again.allows(block) for block in board.surplus):
             return False
-        if any(self._again.may_bring(*self._blocks(self._unit(at)), now) for at in board.too_many):
+        ends = (self.plan.end(self._unit(generation)) for generation in board.too_many)
+        if any(self._again.may_bring(end, board.heard_at) for end in ends):
             return False
         return not any(lack and self._left(self._unit(at)) for at, lack in enumerate(board.known))
 
@@ -100,10 +101,6 @@ class Mending:
         paired = pair < len(self._paired) and self._paired[pair]
         unit: int = whole(generation) if paired else alone(generation)
         return unit
-
-    def _blocks(self, unit: int) -> tuple[int, int]:
-        """The first and the last."""
-        return self.plan.first(unit), self.plan.end(unit)
 
     def _left(self, unit: int) -> int:
         """Symbols of it that were not sent yet."""
@@ -141,7 +138,7 @@ class Mending:
             if lack and generation < self._opened:
                 self._reopen(unit)
         self._again.ask([block for block in surplus if block <= self._top], now)
-        self._send_again(now)
+        self._send_again()
         self._open_passed()
 
     def _reopen(self, unit: int) -> None:
@@ -150,17 +147,18 @@ class Mending:
             if unit == self._at:
                 self._budget = 0  # to be worked out anew
 
-    def _send_again(self, now: float) -> None:
+    def _send_again(self) -> None:
         """After the stream: what several boards have lost nearly all of."""
         if not self._ended:
             return
         lost: dict[int, int] = {}
         for board in self._boards.values():
             for unit in {self._unit(generation) for generation in board.too_many}:
-                lost[unit] = lost.get(unit, 0) + 1
+                if not self._again.may_bring(self.plan.end(unit), board.heard_at):
+                    lost[unit] = lost.get(unit, 0) + 1
         for unit in sorted(lost):
-            first, end = self._blocks(unit)
-            if is_cheaper_to_all(lost[unit], end - first + 1) and not self._again.may_bring(first, end, now):
+            first, end = self.plan.first(unit), self.plan.end(unit)
+            if is_cheaper_to_all(lost[unit], end - first + 1):
                 self._again.ask_unit(unit, first, end)
 
     # ---- the stream ----
@@ -178,7 +176,7 @@ class Mending:
             return
         self._passed = passed
         self._ended = ended
-        self._send_again(self._sent_at)
+        self._send_again()
         if not self._is_worth_it:
             self._is_worth_it = self._decide() or bool(self._again)
         self._open_passed()
@@ -264,7 +262,7 @@ class Mending:
         if due is None or now < due:
             return []
         left = [address for address, board in self._boards.items() if now >= board.heard_at + SILENT_S]
-        left += [address for address in self._boards if self.has_nothing_to_mend(address, now)]
+        left += [address for address in self._boards if self.has_nothing_to_mend(address)]
         if len(left) < len(self._boards) and not self.wants_data():
             self._at = self._neediest()
             self._budget = min(1, self._left(self._at))
