@@ -107,19 +107,7 @@ def read_request(data: bytes) -> Request:
         raise PeerError("mode", ERR_ILLEGAL)
     known = [(key, value) for key, value in pairs if key in _KNOWN]
     values = dict(known)
-    blksize = options.DEFAULT_BLKSIZE_BYTES
-    windowsize = 1
-    if options.BLKSIZE in values:
-        blksize = options.parse_number(
-            values[options.BLKSIZE], options.BLKSIZE_MIN_BYTES, options.BLKSIZE_MAX_BYTES
-        )
-    if options.TSIZE in values:
-        options.parse_number(values[options.TSIZE], 0, TSIZE_MAX)
-    if options.TIMEOUT in values:
-        options.parse_number(values[options.TIMEOUT], 1, options.TIMEOUT_MAX_S)
-    if options.WINDOWSIZE in values:
-        asked = options.parse_number(values[options.WINDOWSIZE], 1, options.WINDOWSIZE_MAX_BLOCKS)
-        windowsize = min(asked, WINDOWSIZE_CAP_BLOCKS)
+    blksize, windowsize = _read_sizes(values)
     multicast = values.get(options.MULTICAST)
     ranges = values.get(options.RANGES)
     if ranges:
@@ -141,6 +129,24 @@ def read_request(data: bytes) -> Request:
         ranges=ranges or None,
         received_bytes=len(data),
     )
+
+
+def _read_sizes(values: dict[str, str]) -> tuple[int, int]:
+    """(blksize, windowsize) of a request, all its numbers checked. Raises PeerError."""
+    blksize = options.DEFAULT_BLKSIZE_BYTES
+    windowsize = 1
+    if options.BLKSIZE in values:
+        blksize = options.parse_number(
+            values[options.BLKSIZE], options.BLKSIZE_MIN_BYTES, options.BLKSIZE_MAX_BYTES
+        )
+    if options.TSIZE in values:
+        options.parse_number(values[options.TSIZE], 0, TSIZE_MAX)
+    if options.TIMEOUT in values:
+        options.parse_number(values[options.TIMEOUT], 1, options.TIMEOUT_MAX_S)
+    if options.WINDOWSIZE in values:
+        asked = options.parse_number(values[options.WINDOWSIZE], 1, options.WINDOWSIZE_MAX_BLOCKS)
+        windowsize = min(asked, WINDOWSIZE_CAP_BLOCKS)
+    return blksize, windowsize
 
 
 def read_report_name(data: bytes) -> str:
