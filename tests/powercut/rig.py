@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,9 +78,10 @@ class MemoryTransfer:
         self._sink = sink
         self._name = name
 
-    def run_head(self, size_bytes: int) -> None:
+    def run_head(self, size_bytes: int, is_sound: Callable[[], bool] | None) -> None:
         self.rig.requests += 1
         self._sink.write(0, memoryview(self.rig.new.data)[:size_bytes])
+        assert is_sound is None or is_sound()
 
     def run_ranges(self) -> bool:
         if self.rig.is_stock:
