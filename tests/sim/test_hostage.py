@@ -197,7 +197,7 @@ def test_a_boot_with_nothing_to_do_is_one_request(runtime: Runtime, tmp_path: Pa
         server.requests.clear()
         found = asyncio.run(board.run())
         assert (found.ok, found.result.outcome, found.result.boots) == (True, "up_to_date", 1)
-        assert server.requests == [("image.hdr", None)]
+        assert server.requests == [("image.hdr", "")]
 
 
 def test_boards_under_cpython_go_back_too(tmp_path: Path) -> None:

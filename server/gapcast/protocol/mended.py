@@ -68,9 +68,13 @@ class Mended(Membership):
             self._give_up_mending(member, now)
 
     def _follow_master(self) -> None:
-        """A master whose losses are mended need not hear every window: a burst must not stop the stream."""
+        """A master whose losses are mended need not hear every window: a burst must not stop the stream.
+
+        Not for one that is alone: what it has already is skipped by its ACKs, and would be sent.
+        """
         master = self._mastery.election.master
-        self._mastery.stream.lead = LEAD_BLOCKS if master is not None and self._reports(master) else 0
+        leads = master is not None and self._reports(master) and len(self._roster) > 1
+        self._mastery.stream.lead = LEAD_BLOCKS if leads else 0
 
     def _keep_apart(self, now: float) -> None:
         """No symbols when a stock client shares the host of a board (simulated ones do).
