@@ -26,6 +26,7 @@ def test_other_programs_have_their_sections(tmp_path: Path) -> None:
         "per_s": {},
         "heap_bytes": {"client": 47648},
         "code_bytes": {},
+        "update": {},
     }
     (tmp_path / "board.json").write_text(json.dumps(board))
     results = report.Results({}, [Trial("gapcast", "3x0", 1024, elapsed_s=1.0, air_bytes=1100)])

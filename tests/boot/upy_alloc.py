@@ -206,7 +206,7 @@ class Silence:
     """A socket that hears nothing, and in place of port.ControlPort and port.Waiting."""
 
     def __init__(self, sock=None):
-        pass
+        self.looks = 0
 
     def send(self, data):
         return len(data)
@@ -215,7 +215,9 @@ class Silence:
         return None
 
     def now(self):
-        return True
+        """A slice of solving is an eighth of the time between two frames."""
+        self.looks += 1
+        return not self.looks & 7
 
 
 class Sink(flash.SlotSink):

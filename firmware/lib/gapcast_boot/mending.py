@@ -198,5 +198,6 @@ class MendedSession(Session):
         if download.gaps.is_missing(block):
             solved = self._pool.block(self._to_store)
             download.store(block, solved, now_ms)
+            self.rx.hear(now_ms)  # who solves is not waiting for anybody
             self.rx.mended(block)
             self.mender.stored(block, now_ms)
