@@ -31,8 +31,7 @@ def tshark(pcap: Path, ports: set[int], *options: str) -> list[str]:
 def test_tshark_finds_nothing_wrong(labs: Labs, root: Path, tmp_path: Path) -> None:
     size = image(root, "fw", 300_000).stat().st_size
     lab = labs(4)
-    for index in (1, 2):
-        lab.drop_multicast(index, 0.05)
+    lab.drop_multicast(1, 0.05)  # one board only: its gaps are cheaper by `ranges` than by repair symbols
     server = OurServer(lab, root, "--rate", "8M")
     capture = Capture(lab, 0, tmp_path / "air.pcap")
     boards = [Board(lab, index, tmp_path, "fw") for index in (1, 2)]
