@@ -32,7 +32,7 @@ def test_tshark_finds_nothing_wrong(labs: Labs, root: Path, tmp_path: Path) -> N
     size = image(root, "fw", 300_000).stat().st_size
     lab = labs(4)
     lab.drop_multicast(1, 0.05)  # one board only: its gaps are cheaper by `ranges` than by repair symbols
-    server = OurServer(lab, root, "--rate", "8M")
+    server = OurServer(lab, root, "--rate", "8M", "--gather-ms", "1000")
     capture = Capture(lab, 0, tmp_path / "air.pcap")
     boards = [Board(lab, index, tmp_path, "fw") for index in (1, 2)]
     server.wait_for("session_open")
