@@ -276,6 +276,17 @@ def test_a_repair_of_nothing_is_our_own_error():
     misused(repair.Reader, make_offer(100, ranges=[]), 2, 0)
 
 
+def test_the_ack_of_an_oack_is_repeated_soon_and_once():
+    """The server repeats its OACK only as far as the request has paid for it."""
+    machine = reader(10, window=1)
+    machine.tick(199)
+    assert take_ack(machine) == repair.NO_ACK
+    machine.tick(200)
+    assert take_ack(machine) == 0
+    machine.tick(900)
+    assert take_ack(machine) == repair.NO_ACK
+
+
 def test_silence_repeats_the_ack_and_then_gives_up():
     for ranges, step_ms, repeats in (([(1, 5)], repair.REPEAT_MS, 8), (None, repair.STOCK_REPEAT_MS, 3)):
         machine = reader(10, ranges=ranges, window=1)

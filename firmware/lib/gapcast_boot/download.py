@@ -99,6 +99,7 @@ class Download:
     def start_over(self):
         """Nothing has come; the next offer begins anew, with all the patience there is."""
         self.gaps = None
+        self._last_new_ms = self.clock.now_ms()  # the server is there: it has answered
 
     def _set_blksize(self, blksize):
         self.blksize = blksize

@@ -11,6 +11,7 @@ from .errors import UsageError
 NO_ACK = -1
 REPEAT_MS = 500  # a silent Gapcast server gets our last ACK again; its own timer is shorter
 GIVE_UP_REPEATS = 8
+FIRST_AGAIN_MS = 200  # the ACK of an OACK is repeated once, so soon
 ASK_AGAIN_MS = 100  # what comes sooner may have been on its way before our ACK
 STOCK_REPEAT_MS = 6000  # see receiver.py
 STOCK_GIVE_UP_REPEATS = 3
@@ -132,7 +133,10 @@ class Reader:
     def tick(self, now_ms):
         """Nothing came for a while; call it about every 100 ms."""
         stock = self.offer.ranges is None
-        if (self._stale or (stock and self._in_window)) and self.quiet_ms(now_ms) >= ASK_AGAIN_MS:
+        quiet_ms = self.quiet_ms(now_ms)
+        if stock and self._next == 1 and not self._asked_again and quiet_ms >= FIRST_AGAIN_MS:
+            self._ask_again(now_ms)  # a server that knows no more of us than a request may not repeat itself
+        if (self._stale or (stock and self._in_window)) and quiet_ms >= ASK_AGAIN_MS:
             # The end of a window is lost: it did not fit into a board's short queue, and would not the
             # next time. Now the queue is empty. A Gapcast server's window may be waiting for the pacer.
             self._ask_again(now_ms)
