@@ -32,7 +32,7 @@ ROUNDS = 2
 SHARE = 5  # one forged DATA for so many real ones: 20 % extra
 MAX_RATIO = 1.5
 PAYLOAD = b"forged!!" * 128
-AHEAD_BLOCKS = 3  # within the window: the server has sent none of them yet, and a board believes them
+AHEAD_BLOCKS = 3  # the server has sent none of them yet, and a board believes them (receiver.py: up to 4)
 
 
 class Eavesdropper:

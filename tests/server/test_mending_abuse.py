@@ -51,7 +51,7 @@ def test_a_silent_board_costs_a_few_symbols() -> None:
     bench.play()
     before = bench.symbols
     bench.over()
-    assert bench.symbols - before < 24
+    assert bench.symbols - before < 12
 
 
 @pytest.mark.parametrize("text", ["x", "1,", "129", "0*500", "1*999,2", "5,5,5,5,5,5", "\u00e9"])

@@ -81,7 +81,9 @@ class Mending:
 
     def drop(self, address: Address) -> None:
         """It is done, or gone, or has its turn."""
-        self._boards.pop(address, None)
+        if self._boards.pop(address, None) is not None and self._budget > 0:
+            self._budget = 0  # it may have been for this one: to be worked out anew
+            self._open.add(self._at)
 
     def has_nothing_to_mend(self, address: Address) -> bool:
         """It has told of every generation, and nothing that can be mended is missing."""
