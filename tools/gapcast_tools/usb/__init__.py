@@ -1,0 +1,1 @@
+"""Boards on a USB cable: esptool and mpremote do the work, each as a process of its own."""
