@@ -201,6 +201,24 @@ def test_a_chunk_that_stays_damaged_is_given_up_after_bounded_rounds(board: Worl
     assert board.power_on() == 0
 
 
+def test_who_spoils_the_stream_spoils_nothing_in_the_end(board: World) -> None:
+    """However much is bad after some streams, the rest comes by unicast: forging there needs the TID."""
+    server = MiniServer(files_of(make_container()))
+
+    def damage(name: str, block: int, payload: bytes) -> bytes:
+        in_stream = server.requests[-1][1] == "" and not name.endswith(".hdr")
+        return b"\0" * len(payload) if in_stream and 1 < block < 22 else payload  # 22: the digest table
+
+    server.damage = damage
+    with server.running():
+        told = board.preboot(board.config(server.port))
+    assert (told.outcome, told.reset) == ("updated", True)
+    images = [ranges for name, ranges in server.requests if not name.endswith(".hdr")]
+    streams = 1 + board.updating.STREAM_ROUNDS
+    assert images == [""] * streams + [None]
+    assert len(told.bad) == streams
+
+
 def sealed(image: bytes, **named: Any) -> bytes:
     """A container around any bytes."""
     payload = image + b"\xff" * (-len(image) % SECTOR)

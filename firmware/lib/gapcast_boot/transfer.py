@@ -55,6 +55,7 @@ class Transfer:
         self._session = None  # the last multicast session: its TID wants to hear of us
         self._turn = False  # the server said that the stream is over
         self._prefer_stream = False
+        self._no_stream = False
         self._unanswered = 0
         self._wait_ms = ANSWER_WAIT_MS
         self._unheard = 0
@@ -93,8 +94,12 @@ class Transfer:
         return True
 
     def run_again(self, by_stream):
-        """As run, for blocks that were bad. by_stream: other boards may well miss the same ones."""
+        """As run, for blocks that were bad. by_stream: other boards may well miss the same ones.
+
+        Else none comes by multicast from now on, however many: who forged there may do so again.
+        """
         self._prefer_stream = by_stream
+        self._no_stream = not by_stream
         self._turn = False
         self.run()
 
@@ -132,7 +137,7 @@ class Transfer:
         gaps = self.download.gaps
         if gaps is None or not gaps.total_known:
             return True
-        if self._turn or self._unheard >= MAX_UNHEARD:
+        if self._turn or self._no_stream or self._unheard >= MAX_UNHEARD:
             return False
         if self._prefer_stream:
             self._prefer_stream = False

@@ -6,7 +6,8 @@ from . import flash, port, trial
 from .refusal import Refused
 from .transfer import Transfer, TransferError
 
-VERIFY_ROUNDS = 3  # a chunk that is bad after so many fetches is bad flash, or a persistent forger's
+VERIFY_ROUNDS = 5  # the digest table, two streams, twice by unicast: what is bad after that is bad flash
+STREAM_ROUNDS = 2  # who forges in one stream may do so in the next
 STREAM_SHARE = 4  # more than a quarter of the chunks are bad: others may well miss the same ones
 
 
@@ -76,16 +77,20 @@ class Update:
 
     def _verify(self):
         """Check every chunk against the table; fetch bad ones again, a bounded number of times."""
-        for attempt in range(VERIFY_ROUNDS):
+        sound = bytearray((self._header.chunks + 7) // 8)
+        streams = STREAM_ROUNDS
+        for _round in range(VERIFY_ROUNDS):
             port.collect()
             bad = 0
-            for offset, size_bytes in self._sink.bad_chunks():
+            for offset, size_bytes in self._sink.bad_chunks(sound):
                 self._sink.erase(offset, size_bytes)
                 self._transfer.download.mark_missing(offset, size_bytes)
                 bad += 1
             if not bad:
                 return
             self._progress.bad_chunks(bad)
-            self._transfer.run_again(not attempt and bad * STREAM_SHARE > self._header.chunks)
-        for _bad in self._sink.bad_chunks():
+            by_stream = streams and bad * STREAM_SHARE > self._header.chunks
+            streams -= bool(by_stream)
+            self._transfer.run_again(by_stream)
+        for _bad in self._sink.bad_chunks(sound):
             raise flash.FlashError("chunks still damaged after %d rounds" % VERIFY_ROUNDS)
