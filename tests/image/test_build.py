@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gapcast.errors import OperatorError
 from gapcast.image.boards import CHIPS
 from gapcast.image.build import Container, ContainerDamaged, build_container, parse_container, read_container
-from gapcast.image.espapp import ImageRefused
+from gapcast.image.espimage import ImageRefused
 from gapcast.image.inspect import report
 from gapcast.image.sample import build_sample
 from gapcast_core.container import CHUNK_BYTES, HEADER_BYTES

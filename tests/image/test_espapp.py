@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from gapcast.errors import OperatorError
 from gapcast.image.boards import BOARD_CHIPS, CHIPS, Chip, chip_of_board
-from gapcast.image.espapp import Descriptor, ImageRefused, build_app, parse_app
+from gapcast.image.espapp import Descriptor, build_app, parse_app
+from gapcast.image.espimage import ImageRefused
 from gapcast_core.appimage import chip_id_of, head_fault
 from gapcast_core.container import IMAGE_HEAD_BYTES
 

@@ -11,7 +11,8 @@ import pytest
 from boot_world import CHIP, SECTOR, World
 
 from gapcast.image.boards import chip_of_board
-from gapcast.image.espapp import ImageRefused, parse_app
+from gapcast.image.espapp import parse_app
+from gapcast.image.espimage import ImageRefused
 from gapcast.image.sample import build_sample
 
 IMAGE = build_sample(9000, "1.0.0", CHIP)

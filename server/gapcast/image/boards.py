@@ -14,18 +14,20 @@ class Chip:
     chip_id: esp_chip_id_t in the image header (ESP-IDF esp_app_format.h).
     drom_address: where the flash cache maps constant data, the first segment of an application
         (esptool 5.6, targets/*.py, DROM_MAP_START).
+    boot_address: where in flash the ROM finds the boot loader (the same files, BOOTLOADER_FLASH_OFFSET).
     """
 
     name: str
     chip_id: int
     drom_address: int
+    boot_address: int = 0
 
 
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("esp32", 0, 0x3F400000),
-        Chip("esp32s2", 2, 0x3F000000),
+        Chip("esp32", 0, 0x3F400000, 0x1000),
+        Chip("esp32s2", 2, 0x3F000000, 0x1000),
         Chip("esp32c3", 5, 0x3C000000),
         Chip("esp32s3", 9, 0x3C000000),
         Chip("esp32c6", 13, 0x42800000),

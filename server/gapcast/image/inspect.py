@@ -6,7 +6,8 @@ from typing import Any
 
 from gapcast.image.boards import chip_name
 from gapcast.image.build import Container, ContainerDamaged, parse_container
-from gapcast.image.espapp import AppImage, ImageRefused, parse_app
+from gapcast.image.espapp import AppImage, parse_app
+from gapcast.image.espimage import ImageRefused
 from gapcast.image.sample import read_application
 from gapcast_core.appimage import chip_id_of, head_fault
 from gapcast_core.container import FLAG_RETRY, MAGIC

@@ -20,11 +20,11 @@ from gapcast.image.boards import Chip
 from gapcast.image.espapp import (
     DESCRIPTOR_BYTES,
     DESCRIPTOR_OFFSET,
-    LINE_BYTES,
     Descriptor,
     build_app,
     segment_room,
 )
+from gapcast.image.espimage import LINE_BYTES
 from gapcast.image.sample_apps import sample_source
 
 BLOCK_MAGIC = b"GAPSIMAP"
