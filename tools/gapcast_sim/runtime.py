@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gapcast.errors import OperatorError
 from gapcast_sim.events import printable
 from gapcast_tools import upy, upy_rom
+from gapcast_tools.data import data_path
 
 FIRMWARE_PARTS = ("firmware/lib", "boards/SIM")  # the client, and what plays the hardware
 TRY_SECONDS = 10
@@ -76,14 +76,9 @@ def source_trees() -> list[Path]:
     """The import roots a board has in its firmware: from the checkout, or from the wheel's data.
 
     Raises:
-        OperatorError: Neither is there.
+        OperatorError: One is missing.
     """
-    here = Path(__file__).resolve().parent
-    for base in (here.parents[1], here / "_data"):
-        trees = [base / part for part in FIRMWARE_PARTS]
-        if all(tree.is_dir() for tree in trees):
-            return trees
-    raise OperatorError("the board's firmware is missing from this installation", "install Gapcast again")
+    return [data_path(*part.split("/")) for part in FIRMWARE_PARTS]
 
 
 def find_runtime(say: Callable[[str], None], *, micropython: bool = True, unfrozen: bool = False) -> Runtime:

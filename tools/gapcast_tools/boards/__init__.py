@@ -1,0 +1,1 @@
+"""What boards are: their definitions (boards/<BOARD>/gapcast.toml), partition tables and firmware files."""
