@@ -1,0 +1,2 @@
+# For modules with 16 MiB of flash.
+gapcast_flash(16)

@@ -1,0 +1,4 @@
+# MicroPython's own definition of this board, and what Gapcast changes.
+set(IDF_TARGET esp32s2)
+include(boards/ESP32_GENERIC_S2/mpconfigboard.cmake)
+include(${MICROPY_BOARD_DIR}/../gapcast.cmake)
