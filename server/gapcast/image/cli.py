@@ -60,6 +60,9 @@ def image() -> None:
     metavar=f"{'|'.join(APPS)}|FILE",
     help="What the application does, or a main.py to put inside.",
 )
+@click.option(
+    "--merged", is_flag=True, help="With boot loader and partition table, for a bare (simulated) board."
+)
 @_output
 @_board
 @_chip
@@ -69,6 +72,7 @@ def sample(
     version: str,
     seed: int,
     app: str,
+    merged: bool,
     output: Path,
     board: str,
     chip: str | None,
@@ -86,9 +90,11 @@ def sample(
     source = None if app in APPS else _read_source(Path(app))
     chosen = app if app in APPS else "ok"
     data = build_sample(parse_size(size), version, chip_of_board(board, chip), seed, source, chosen)
+    if merged:
+        data = _with_boot_loader(data, board, chip)
     write_atomically(output, [data])
     facts: dict[str, object] = {"file": str(output), "bytes": len(data), "version": version, "board": board}
-    facts |= {"seed": seed, "app": app}
+    facts |= {"seed": seed, "app": app, "merged": merged}
     _show(facts, f"{output}: {len(data)} bytes, version {version}, for {board}", as_json)
 
 
@@ -183,6 +189,18 @@ def _plain(value: object) -> object:
     if isinstance(value, list):
         return "; ".join(value) or "none"
     return "none" if value is None else value
+
+
+def _with_boot_loader(app: bytes, board: str, chip: str | None) -> bytes:
+    """A firmware file around `app`, with the board's own partition table for its smallest flash."""
+    # The boards' tables come with the tools; nothing else in the server asks for them.
+    from gapcast_tools.boards.definition import load_board
+    from gapcast_tools.boards.firmware import build_merged
+
+    definition = load_board(board)
+    if chip not in (None, definition.chip):
+        raise OperatorError(f"{board} has {definition.chip}, not {chip}", "leave --chip out, or --merged")
+    return build_merged(definition.chip, definition.table(definition.flash_bytes[0]), app)
 
 
 def _read_source(path: Path) -> str:

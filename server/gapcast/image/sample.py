@@ -99,6 +99,11 @@ def application_block(source: str) -> bytes:
     return _BLOCK.pack(BLOCK_MAGIC, BLOCK_FORM, len(raw), hashlib.sha256(raw).digest()) + raw
 
 
+def is_sample(image: bytes) -> bool:
+    """Whether an image has a SIM application block, whole or not."""
+    return image[BLOCK_OFFSET : BLOCK_OFFSET + len(BLOCK_MAGIC)] == BLOCK_MAGIC
+
+
 def read_application(image: bytes) -> str | None:
     """The source in an image's SIM application block; None when it has none, or a damaged one."""
     if len(image) < BLOCK_OFFSET + _BLOCK.size:

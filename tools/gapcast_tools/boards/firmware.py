@@ -32,7 +32,7 @@ from gapcast_tools.boards.checks import (
     table_of,
 )
 from gapcast_tools.boards.definition import BoardDef
-from gapcast_tools.boards.table import TABLE_OFFSET, TYPE_APP, Table
+from gapcast_tools.boards.table import TABLE_BYTES, TABLE_OFFSET, TYPE_APP, Table
 
 __all__ = ["Firmware", "FirmwareRefused", "Part", "build_merged", "load_firmware"]
 
@@ -133,7 +133,7 @@ def _judge(path: Path, data: bytes, board: BoardDef) -> Firmware:
         refuse("no_rollback", "its boot loader cannot go back from an update that fails", hint)
     parts = (
         Part(BOOTLOADER, boot, code),
-        Part(TABLE, TABLE_OFFSET, table.pack()),
+        Part(TABLE, TABLE_OFFSET, flash.read(TABLE_OFFSET, TABLE_BYTES)),
         Part(APP, place.offset, flash.read(place.offset, app.image_bytes)),
     )
     version = app.descriptor.version if micropython is None else ".".join(str(n) for n in micropython)
