@@ -143,6 +143,13 @@ def test_a_sample_is_taken_with_a_warning(tmp_path: Path) -> None:
     assert "simulated" in found.warnings[0]
 
 
+def test_micropythons_application_needs_a_version_for_a_container() -> None:
+    with pytest.raises(OperatorError, match="its version") as caught:
+        build_container(micropython(), "x", "ESP32_GENERIC", CHIPS["esp32"])
+    assert "--version" in caught.value.hint
+    assert build_container(micropython(), "x", "ESP32_GENERIC", CHIPS["esp32"], "1.0").header.version == "1.0"
+
+
 @pytest.mark.parametrize(
     "data",
     [

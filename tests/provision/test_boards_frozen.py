@@ -1,4 +1,4 @@
-"""firmware/frozen/boot.py in a real MicroPython: pre-boot first, then the user's own boot.py, whatever that does."""
+"""firmware/frozen/boot.py in real MicroPython: pre-boot first, then the user's own, whatever that does."""
 
 from __future__ import annotations
 

@@ -138,11 +138,13 @@ def build_container(
 
     Raises:
         ImageRefused: `image` is no application for that chip.
-        OperatorError: A name cannot stand in a header, or the image is too large.
+        OperatorError: A name cannot stand in a header, there is no version, or the image is too large.
     """
     app = parse_app(image, chip)
     if version is None:
         version = app.descriptor.version
+    if not version:  # MicroPython's own builds leave it out (CONFIG_APP_EXCLUDE_PROJECT_VER_VAR)
+        raise OperatorError("the image does not say its version", "give it one: --version 1.0.0")
     payload = image + _PAD * (-len(image) % CHUNK_BYTES)
     try:
         # The header knows how long the table is; what stands in it does not matter for that.
