@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,47 +15,14 @@ from gapcast.cli import cli
 from gapcast.errors import OperatorError
 from gapcast.image.boards import CHIPS
 from gapcast.image.build import build_container
-from gapcast.image.espapp import DESCRIPTOR_OFFSET, Descriptor
+from gapcast.image.espapp import Descriptor
 from gapcast.image.espimage import build_image
 from gapcast.image.sample import build_sample
-from gapcast_tools.boards.bootloader import Origin, build_bootloader, can_roll_back
-from gapcast_tools.boards.definition import BoardDef, board_names, load_board
+from gapcast_tools.boards.bootloader import build_bootloader
+from gapcast_tools.boards.definition import BoardDef, load_board
 from gapcast_tools.boards.firmware import Firmware, FirmwareRefused, build_merged, load_firmware
-from gapcast_tools.boards.table import Entry, Table, parse_csv
-
-IDF = "v5.4.2"
-BANNER = b"3.4.0; MicroPython v%s on 2025-08-09\0Generic ESP32 module with ESP32\0"
-BOARDS = [load_board(name) for name in board_names()]
-ESP32 = load_board("ESP32_GENERIC")
-MIB = 1 << 20
-UPSTREAM_OTA = parse_csv(
-    """nvs, data, nvs, 0x9000, 0x4000
-    otadata, data, ota, 0xd000, 0x2000
-    phy_init, data, phy, 0xf000, 0x1000
-    ota_0, app, ota_0, 0x10000, 0x180000
-    ota_1, app, ota_1, 0x190000, 0x180000"""
-)
-UPSTREAM_PLAIN = parse_csv(
-    """nvs, data, nvs, 0x9000, 0x6000
-    phy_init, data, phy, 0xf000, 0x1000
-    factory, app, factory, 0x10000, 0x1F0000"""
-)
-
-
-def micropython(version: bytes = b"1.26.0", chip: str = "esp32", size: int = 20_000, idf: str = IDF) -> bytes:
-    """An application as MicroPython's build makes it: no name and no version in its descriptor."""
-    described = bytearray(Descriptor("x", "x", "Aug  9 2025", "12:00:00", idf).pack())
-    described[16:80] = bytes(64)
-    data = bytes(described) + BANNER % version
-    facts = CHIPS[chip]
-    return build_image(facts, facts.drom_address + DESCRIPTOR_OFFSET, data.ljust(size - 65, b"\x5a"))
-
-
-@cache
-def real(version: bytes = b"1.26.0", board: BoardDef = ESP32, table: Table = UPSTREAM_OTA) -> bytes:
-    """A file with what MicroPython's has where it has it."""
-    loader = build_bootloader(board.chip, IDF, rollback=None)
-    return build_merged(board.chip, table, micropython(version, board.chip), loader)
+from gapcast_tools.boards.table import Entry, Table
+from provision.boards_files import BOARDS, ESP32, IDF, MIB, UPSTREAM_OTA, UPSTREAM_PLAIN, micropython, real
 
 
 def load(data: bytes, tmp_path: Path, board: BoardDef = ESP32) -> Firmware:
@@ -252,36 +216,6 @@ def test_damage_in_any_part_is_found(tmp_path: Path) -> None:
         assert refusal(bytes(damaged), tmp_path).reason == reason, hex(at)
 
 
-def test_a_boot_loader_without_rollback(tmp_path: Path) -> None:
-    loader = build_bootloader("esp32", IDF, rollback=False)
-    error = refusal(build_merged("esp32", UPSTREAM_OTA, micropython(), loader), tmp_path)
-    assert error.reason == "no_rollback"
-    assert "1.21" in error.hint
-
-
-@pytest.mark.parametrize("app_idf", ["v5.2", "v5.4.1", "strange"])
-def test_a_boot_loader_of_another_build_is_only_warned_about(app_idf: str, tmp_path: Path) -> None:
-    loader = build_bootloader("esp32", IDF, rollback=None)
-    data = build_merged("esp32", UPSTREAM_OTA, micropython(idf=app_idf), loader)
-    found = load(data, tmp_path)
-    assert found.rollback is None
-    assert len(found.warnings) == 1
-
-
-def test_the_rule_about_rollback() -> None:
-    told = {kind: build_bootloader("esp32", IDF, rollback=kind) for kind in (True, False, None)}
-    old = build_image(CHIPS["esp32"], 0x3FFF0000, bytes(200))  # names no ESP-IDF: before 5.2
-    assert can_roll_back(told[True], None) is True
-    assert can_roll_back(told[False], Origin(IDF, (1, 26, 0))) is False
-    assert can_roll_back(told[None], Origin(IDF, (1, 26, 0))) is True
-    assert can_roll_back(told[None], Origin(IDF, (1, 20, 0))) is False
-    assert can_roll_back(told[None], Origin(IDF, None)) is None
-    assert can_roll_back(told[None], None) is None
-    assert can_roll_back(old, Origin("v5.0.4", (1, 23, 0))) is True
-    assert can_roll_back(old, Origin("v5.0.4", (1, 20, 0))) is False
-    assert can_roll_back(old, Origin("v5.2.2", (1, 23, 0))) is None  # older than its application
-
-
 def test_a_file_too_large_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="larger"):
         load(bytes(33 * MIB), tmp_path)
@@ -338,16 +272,3 @@ def refused_or_good(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> No
         return
     assert len(found.table.slots) >= 2
     assert len(found.parts) == 3
-
-
-@pytest.mark.interop
-@pytest.mark.parametrize("chip", CHIPS)
-def test_esptool_reads_our_boot_loader(chip: str, tmp_path: Path) -> None:
-    path = tmp_path / "bootloader.bin"
-    path.write_bytes(build_bootloader(chip, IDF))
-    command = [sys.executable, "-m", "esptool", "--chip", chip, "image-info", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Checksum: 0x" in done.stdout
-    assert "(valid)" in done.stdout
-    assert f"ESP-IDF: {IDF}" in done.stdout

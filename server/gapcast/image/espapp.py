@@ -150,6 +150,17 @@ def parse_app(data: bytes, chip: Chip | None = None) -> AppImage:
     )
 
 
+def read_descriptor(head: bytes) -> Descriptor | None:
+    """The descriptor in the first 288 bytes of an application that need not be whole; None: there is none."""
+    if len(head) < DESCRIPTOR_OFFSET + DESCRIPTOR_BYTES:
+        return None
+    fields = _DESCRIPTOR.unpack_from(head, DESCRIPTOR_OFFSET)
+    if fields[0] != DESCRIPTOR_MAGIC:
+        return None
+    version, project, time, date, idf = [_printable(field) for field in fields[3:8]]
+    return Descriptor(version, project, date, time, idf, fields[1], fields[8])
+
+
 def _refuse_merged(data: bytes) -> None:
     offset = find_merged_app(data)
     if offset is not None:
@@ -160,14 +171,11 @@ def _refuse_merged(data: bytes) -> None:
 
 
 def _descriptor(data: bytes, segments: tuple[Segment, ...]) -> Descriptor:
-    fields = (
-        _DESCRIPTOR.unpack_from(data, DESCRIPTOR_OFFSET) if segments[0].size >= DESCRIPTOR_BYTES else (0,)
-    )
-    if fields[0] != DESCRIPTOR_MAGIC:
+    found = read_descriptor(data) if segments[0].size >= DESCRIPTOR_BYTES else None
+    if found is None:
         hint = "a boot loader or a test program, perhaps; an application has one at byte 32"
         refuse("no_descriptor", "the image has no application descriptor", hint)
-    version, project, time, date, idf = [_printable(field) for field in fields[3:8]]
-    return Descriptor(version, project, date, time, idf, fields[1], fields[8])
+    return found
 
 
 def _printable(field: bytes) -> str:

@@ -23,9 +23,10 @@ ROLLBACK_SINCE = (1, 21)  # MicroPython's ports/esp32/boards/sdkconfig.base, for
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the application of the same file says of the build that both came from.
+    """What the application beside a boot loader says of the build that both came from.
 
-    idf: The version of ESP-IDF in its descriptor, such as "v5.4.2".
+    idf: The version of ESP-IDF in its descriptor, such as "v5.4.2": espapp.read_descriptor has it from the
+        first 288 bytes, so that in a board's flash not all of the application need be read.
     micropython: (1, 26, 0); None when it is no MicroPython.
     """
 
@@ -55,7 +56,8 @@ def can_roll_back(bootloader: bytes, origin: Origin | None) -> bool | None:
        application's ESP-IDF is older than the first whose boot loaders do (5.2).
     3. Anything else cannot be told: a file put together from two builds, or what is no MicroPython.
 
-    origin: The application's build; None for a boot loader that was found alone, in flash.
+    bootloader: From its first byte; whatever follows it, as in a copy of flash, does not matter.
+    origin: The application's build; None for a boot loader that was found alone.
     """
     if any(text in bootloader for text in _ROLLBACK_TEXTS):
         return True
