@@ -1,4 +1,4 @@
-"""On a simulated chip: it boots what we lay out, and the real mpremote installs the client from a checkout."""
+"""On a simulated chip: it boots what we lay out, and the real mpremote installs the client on it."""
 
 from __future__ import annotations
 

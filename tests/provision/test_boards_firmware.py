@@ -90,6 +90,21 @@ def test_the_version_is_in_the_banner(version: bytes, found: str, tmp_path: Path
     assert load(real(version), tmp_path).version == found
 
 
+def test_a_preview_of_version_2_is_micropython_too(tmp_path: Path) -> None:
+    data = real().replace(b"MicroPython v1.26.0", b"MicroPython (with v2.0 preview) v1.26.0")[: len(real())]
+    app = data[0xF000:]
+    described = app[32:288]
+    again = build_image(CHIPS["esp32"], 0x3F400020, described + app[288:10_000])
+    loader = build_bootloader("esp32", IDF, rollback=None)
+    assert load(build_merged("esp32", UPSTREAM_OTA, again, loader), tmp_path).version == "1.26.0"
+
+
+def test_a_table_without_md5_is_written_as_it_is(tmp_path: Path) -> None:
+    data = bytearray(real())
+    data[0x7000 + 5 * 32 : 0x7000 + 6 * 32] = b"\xff" * 32
+    assert load(bytes(data), tmp_path).parts[1].data == bytes(data[0x7000:0x7C00])
+
+
 def test_or_in_the_descriptor(tmp_path: Path) -> None:
     described = Descriptor("v1.26.1", "micropython", "Aug  9 2025", "12:00:00", IDF).pack()
     app = build_image(CHIPS["esp32"], 0x3F400020, described + bytes(1000))
@@ -155,7 +170,9 @@ def test_no_two_slots(tmp_path: Path) -> None:
     error = refusal(real(table=UPSTREAM_PLAIN), tmp_path)
     assert error.reason == "no_slots"
     assert "factory" in error.message
-    assert "OTA" in error.hint
+    assert "ESP32_GENERIC-OTA" in error.hint
+    c3 = load_board("ESP32_GENERIC_C3")
+    assert "build boards/ESP32_GENERIC_C3" in refusal(real(board=c3, table=UPSTREAM_PLAIN), tmp_path, c3).hint
     one = Table(tuple(entry for entry in UPSTREAM_OTA.entries if entry.label != "ota_1"))
     assert refusal(real(table=one), tmp_path).reason == "no_slots"
     blind = Table(tuple(entry for entry in UPSTREAM_OTA.entries if entry.label != "otadata"))
@@ -182,8 +199,9 @@ def test_an_application_too_large_for_its_slot(tmp_path: Path) -> None:
         ("ota_1", {"size_bytes": 17 * MIB}),
         ("nvs", {"size_bytes": 0x5000}),
         ("ota_1", {"size_bytes": 16 * MIB - 0x190000}),
+        ("ota_1", {"size_bytes": 16 * MIB - 0x190000 - 0x10000}),
     ],
-    ids=["misaligned", "overlap", "beyond flash", "nvs over otadata", "no file system"],
+    ids=["misaligned", "overlap", "beyond flash", "nvs over otadata", "no file system", "a tiny one"],
 )
 def test_a_table_that_cannot_work(label: str, changes: dict[str, int], tmp_path: Path) -> None:
     entries = tuple(replace(e, **changes) if e.label == label else e for e in UPSTREAM_OTA.entries)

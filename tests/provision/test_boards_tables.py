@@ -157,6 +157,14 @@ def test_faults_are_told(table: Table, why: str) -> None:
     assert any(why in fault for fault in faults(table, 4 * MIB)), faults(table, 4 * MIB)
 
 
+def test_an_overlap_behind_a_small_partition_inside_is_found() -> None:
+    """ota_0 reaches over `own`, which lies in it, into ota_1."""
+    entries = parse_csv(CSV).entries[:4]
+    inside = Entry("own", 0x40, 7, 0x20000, 0x1000)
+    table = Table((*entries[:2], replace(entries[2], size_bytes=0x180000), inside, entries[3]))
+    assert any("'ota_1' at 0x110000 overlaps 'ota_0'" in fault for fault in faults(table, 4 * MIB))
+
+
 def test_slots_are_counted_as_the_boot_loader_does() -> None:
     assert changed("ota_1", subtype=0x12).slots == parse_csv(CSV).slots[:1]  # ota_0, and ota_2 behind a gap
     assert changed("ota_0", subtype=0).slots == ()

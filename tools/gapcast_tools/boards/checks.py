@@ -27,7 +27,6 @@ T = TypeVar("T")
 
 BOOT_ADDRESSES = (0x1000, 0x2000)  # where boot loaders are that are not at 0 (0x2000: C5, P4)
 LEAST_VFS_BYTES = 0x20000  # the client, its settings, and something for the user
-_TWO_SLOTS = "take an OTA firmware: ESP32_GENERIC-OTA-...bin, or one built from boards/ (boards/README.md)"
 _AGAIN = "download or build it again"
 
 
@@ -67,19 +66,19 @@ def start(data: bytes, board: BoardDef) -> int:
     boot = board.chip_facts.boot_address
     whole = "a board without firmware needs all of it: the .bin of MicroPython's download page"
     if data[:4] == CONTAINER_MAGIC:
-        hint = f"{whole}; a container is for boards that run already: gapcast serve"
+        hint = f"{whole}; a container is for boards that run already, by `gapcast serve`"
         refuse("app_image", "this is a container, which holds an application alone", hint)
     # A file of merge-bin begins at 0, with erased flash up to the boot loader.
     first = next((at for at in (0, *BOOT_ADDRESSES) if data[at : at + 1] != b"\xff"), 0)
     if data[first : first + 1] != bytes([MAGIC]) or data[:first].count(0xFF) != first:
-        refuse("not_firmware", "this is no ESP32 firmware", whole)
+        refuse("not_firmware", "this is no ESP32 firmware" if data else "the file is empty", whole)
     magic = data[first + DESCRIPTOR_OFFSET : first + DESCRIPTOR_OFFSET + 4]
     chip = chip_name(int.from_bytes(data[first + 12 : first + 14], "little"))
     if chip != board.chip:
         hint = f"take firmware for {board.chip}, or name the board that it is for: --board"
         refuse("wrong_chip", f"it is for {chip}, but {board.name} has {board.chip}", hint)
     if magic == DESCRIPTOR_MAGIC.to_bytes(4, "little"):
-        hint = f"{whole} (not .app-bin; that is for gapcast image build)"
+        hint = f"{whole}; .app-bin is for `gapcast image build`"
         refuse("app_image", "this is an application without boot loader and partition table", hint)
     return 0 if first else boot
 
@@ -113,14 +112,16 @@ def fitting_flash(table: Table, board: BoardDef) -> tuple[int, ...]:
     if len(table.slots) < 2:
         found = ", ".join(entry.label for entry in table.entries if entry.type == TYPE_APP) or "none"
         message = f"its partition table has no two slots for applications (it has: {found})"
-        refuse("no_slots", f"{message}, so an update could not be written while another runs", _TWO_SLOTS)
+        refuse(
+            "no_slots", f"{message}, so an update could not be written while another runs", _two_slots(board)
+        )
     if table.otadata is None:
         message = "its partition table has no otadata partition, which says what slot to boot"
-        refuse("no_slots", message, _TWO_SLOTS)
+        refuse("no_slots", message, _two_slots(board))
     largest = board.flash_bytes[-1]
     wrong = faults(table, largest)
     if wrong:
-        refuse("bad_table", f"its partition table cannot work: {wrong[0]}", _TWO_SLOTS)
+        refuse("bad_table", f"its partition table cannot work: {wrong[0]}", _two_slots(board))
     sizes = []
     for size in board.flash_bytes:
         vfs = table.vfs(size)
@@ -130,8 +131,16 @@ def fitting_flash(table: Table, board: BoardDef) -> tuple[int, ...]:
         message = (
             f"its partition table leaves no room for a file system, even in {largest >> 20} MiB of flash"
         )
-        refuse("bad_table", message, _TWO_SLOTS)
+        refuse("bad_table", message, _two_slots(board))
     return tuple(sizes)
+
+
+def _two_slots(board: BoardDef) -> str:
+    """Where to get firmware with two slots."""
+    build = f"build boards/{board.name} (boards/README.md)"
+    if board.name == "ESP32_GENERIC":
+        return f"take MicroPython's OTA variant, ESP32_GENERIC-OTA-...bin, or {build}"
+    return f"MicroPython offers none for this board with two slots: {build}"
 
 
 def app_place(flash: Flash, table: Table) -> Entry:
@@ -153,7 +162,7 @@ def refuse_app(app: AppImage, table: Table, board: BoardDef) -> None:
     for slot in table.slots:
         if app.image_bytes > slot.size_bytes:
             have, need = slot.size_bytes >> 10, -(-app.image_bytes >> 10)
-            hint = "build it for the slot (boards/README.md), or take MicroPython's OTA variant"
+            hint = _two_slots(board)
             message = f"its application of {need} KiB does not fit the slot {slot.label} of {have} KiB"
             refuse("too_large", message, hint)
 

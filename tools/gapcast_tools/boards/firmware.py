@@ -129,7 +129,9 @@ def _judge(path: Path, data: bytes, board: BoardDef) -> Firmware:
     code = flash.read(boot, bootloader.image_bytes)
     rollback = can_roll_back(code, Origin(app.descriptor.idf, micropython))
     if rollback is False:
-        hint = "take a boot loader with CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE: MicroPython's since 1.21"
+        hint = (
+            "build it with CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE, or take MicroPython's: it has it since 1.21"
+        )
         refuse("no_rollback", "its boot loader cannot go back from an update that fails", hint)
     parts = (
         Part(BOOTLOADER, boot, code),
@@ -156,7 +158,10 @@ def _warnings(flash: Flash, table: Table, rollback: bool | None, simulated: bool
     if simulated:
         found.append("sample firmware for simulated chips: a real board would not run it")
     if rollback is None:
-        found.append("whether its boot loader goes back from an update that fails cannot be told")
+        found.append(
+            "whether its boot loader goes back from an update that fails cannot be told:"
+            " it does not seem to be of the same build as the application"
+        )
     for entry in table.entries:
         if entry.type != TYPE_APP and flash.read(entry.offset, entry.size_bytes).strip(b"\xff"):
             found.append(f"what it has for the partition {entry.label!r} is not written")
