@@ -18,6 +18,10 @@ COMMANDS = {
     "fleet": ("gapcast.fleet.cli:fleet", "Boards that may report, and what they reported."),
     "sim": ("gapcast_sim.sim_cli:sim", "Simulate a bench of boards on this machine and update it."),
     "board": ("gapcast_sim.cli:board", "Run one simulated board against a server."),
+    "chip": (
+        "gapcast_sim.chip.cli:chip",
+        "Simulate a bare board on a serial port: for esptool and mpremote.",
+    ),
     "get": ("gapcast_tools.get:get", "Fetch one file by plain TFTP, with a client that is not ours."),
     "doctor": ("gapcast_tools.doctor:doctor", "Check this machine, its network and a server."),
 }
