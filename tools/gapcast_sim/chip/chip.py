@@ -27,6 +27,7 @@ FLASH_NAME = "flash.bin"
 PORT_NAME = "port"
 NO_FAULTS = Faults()
 _OUI = bytes.fromhex("240ac4")  # one of Espressif's
+_LOOK_S = 0.2  # how often to look whether the thread is still there
 _STOP_S = 10.0  # for a thread that never blocks
 
 
@@ -68,6 +69,7 @@ class SimChip:
         self._pacing, self._timing, self._faults = pacing, timing, faults
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = False
+        self._ended = threading.Event()
         self._failure: BaseException | None = None
 
     # ---- what tests ask for ----
@@ -126,7 +128,7 @@ class SimChip:
 
     def wait(self) -> None:
         """Until the chip's thread ends, which it does only when something is wrong in here."""
-        self._thread.join()
+        self._ended.wait()  # and not join(): interrupted, it takes the thread for ended (bpo-45274)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -153,8 +155,11 @@ class SimChip:
         except BaseException as error:  # whoever uses the chip must hear of it
             self._failure = error
         finally:
-            self._core.pull()
-            self.pulled.set()
+            try:
+                self._core.pull()
+            finally:
+                self.pulled.set()
+                self._ended.set()
 
     def _serve_requests(self) -> None:
         while not self._requests.empty():
@@ -182,8 +187,8 @@ class SimChip:
 
         self._requests.put(task)
         os.write(self._wake_write, b"\0")
-        while not done.wait(_STOP_S):
-            if not self._thread.is_alive():
+        while not done.wait(_LOOK_S):
+            if self._ended.is_set():
                 raise RuntimeError("the chip's thread has ended") from self._failure
         if failures:
             raise failures[0]
