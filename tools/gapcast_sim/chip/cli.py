@@ -18,6 +18,7 @@ from gapcast_sim.chip.program_api import Program
 from gapcast_sim.process import ends_on_sigterm
 
 DEFAULT_FLASH = "4M"
+DEFAULT_IP = "127.0.0.1"
 
 
 @click.command()
@@ -30,6 +31,9 @@ DEFAULT_FLASH = "4M"
     metavar="PATH",
     type=click.Path(path_type=Path),
     help="Name of its port.  [default: DIR/port]",
+)
+@click.option(
+    "--ip", default=DEFAULT_IP, show_default=True, help="In its Wi-Fi: an address of this machine, its own."
 )
 @click.option(
     "--baud-pacing/--no-baud-pacing",
@@ -46,6 +50,7 @@ def chip(
     flash_size: str | None,
     mac: str | None,
     link: Path | None,
+    ip: str,
     *,
     baud_pacing: bool,
     flash_timing: bool,
@@ -59,7 +64,7 @@ def chip(
     """
     flash_bytes = _flash_bytes(folder / FLASH_NAME, flash_size)
     mac = mac_of(mac, folder)
-    program = None if bare else find_program(folder, kind, mac)
+    program = None if bare else find_program(folder, kind, mac, ip)
     timing = TYPICAL if flash_timing else NO_TIME
     with (
         ends_on_sigterm(),
@@ -86,15 +91,14 @@ def _flash_bytes(path: Path, typed: str | None) -> int:
     return parse_size(typed or DEFAULT_FLASH)
 
 
-def find_program(folder: Path, kind: str, mac: str) -> Program | None:
+def find_program(folder: Path, kind: str, mac: str, ip: str = DEFAULT_IP) -> Program | None:
     """MicroPython for a chip in `folder`; None, with a word about it, if there is none on this machine.
 
-    mac: 12 hex digits.
+    mac: 12 hex digits. ip: what it has in the simulated Wi-Fi, an address of this machine.
     """
     try:
         module = importlib.import_module("gapcast_sim.chip.program")
-        colons = ":".join(mac[at : at + 2] for at in range(0, 12, 2))
-        return cast(Program, module.MicroPythonProgram(folder, kind, module.World(mac=colons)))
+        return cast(Program, module.MicroPythonProgram(folder, kind, mac, ip))
     except ModuleNotFoundError as error:
         reason = str(error)
     except OperatorError as error:
