@@ -6,6 +6,7 @@ import select
 import time
 from collections.abc import Iterator
 
+from gapcast_sim.chip.commands import SYNC_DATA
 from gapcast_sim.chip.faults import Faults, Meddler
 from gapcast_sim.chip.flash import Step
 from gapcast_sim.chip.line import Line
@@ -20,7 +21,6 @@ from gapcast_sim.chip.wire import Wire
 _LOOK_S = 0.02  # how often to look whether a host has opened the port: nothing tells
 _MAX_PENDING_BYTES = 65536  # on the line, in each direction: what the kernel keeps for a port
 _KEYS = frozenset(b"\x01\x02\x03\x04\x05\r\n")  # what a terminal and mpremote begin with
-_SYNC_HEADER = b"\x00\x08"
 
 
 class Core:
@@ -169,7 +169,7 @@ class Core:
             self._program.feed(data)
         else:
             for frame in self._decoder.feed(data):
-                if frame.startswith(_SYNC_HEADER) and isinstance(self._loader, StubLoader):
+                if frame.endswith(SYNC_DATA) and isinstance(self._loader, StubLoader):
                     self._enter_rom()  # esptool has reset the chip, only the pty could not tell
                 self._loader.inbox.append(frame)
 

@@ -55,7 +55,8 @@ class Meddler:
             return data
         first = min(max(start - before, 0), len(data))
         last = min(max(start + self._faults.noise_bytes - before, first), len(data))
-        return data[:first] + self.rng.randbytes(last - first) + data[last:]
+        noise = bytes(self.rng.getrandbits(8) for _ in range(last - first))  # the same however it is cut
+        return data[:first] + noise + data[last:]
 
 
 def _until(data: bytes, before: int, limit: int | None) -> tuple[bytes, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import random
@@ -32,7 +33,7 @@ class Flash:
     """The file FOLDER/flash.bin, shared with the program that runs from it: nothing is kept in memory."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
-        """Open `path`, or make it, erased. Raises OSError, and ValueError for a file of another size."""
+        """Open `path`, or make it, erased. Raises OSError; ValueError if its size is another, or in use."""
         self.path = path
         self.size_bytes = size_bytes
         if not path.exists():
@@ -40,6 +41,11 @@ class Flash:
         if path.stat().st_size != size_bytes:
             raise ValueError(f"{path} has {path.stat().st_size} bytes, and not {size_bytes}")
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise ValueError("another chip runs there") from None
 
     def close(self) -> None:
         os.close(self._fd)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 DEFAULT_BAUD = 115200
 _READ_BYTES = 65536
+_PTYS = "/dev/pts/"
 _SPEEDS = {
     getattr(termios, name): int(name[1:]) for name in dir(termios) if name[:1] == "B" and name[1:].isdigit()
 }
@@ -36,7 +37,16 @@ class Line:
         return self._master
 
     def plug(self) -> None:
-        """Make the port, raw and at 115200 baud, and the link to it. Raises OSError."""
+        """Make the port, raw and at 115200 baud, and the link to it. Only an old link is replaced.
+
+        Raises:
+            OSError: It cannot be made, or there is something else of that name.
+        """
+        if self.link.is_symlink():
+            if not str(self.link.readlink()).startswith(_PTYS):
+                raise FileExistsError(errno.EEXIST, "it is a link to something else")
+        elif self.link.exists():
+            raise FileExistsError(errno.EEXIST, "there is a file of that name")
         self._master, slave = os.openpty()
         try:
             tty.setraw(slave)  # nothing is echoed before the host has set it up
