@@ -114,14 +114,23 @@ def test_nobody_hears_what_is_printed_while_the_port_is_closed(tmp_path: Path) -
             assert port.read_until(b"ONE") == b"ONE"  # and not that it booted
 
 
-def test_a_chip_without_firmware_says_so(tmp_path: Path) -> None:
-    with SimChip(tmp_path, "esp32s3") as chip, _open(chip) as port:
-        port.write(SYNC)
-        _wait(lambda: chip.mode == "rom")
-        port.write(b"\x03")
-        text = port.read_until(b"invalid header: 0xffffffff\r\n")
-    assert b"ESP-ROM:esp32s3" in text
-    assert text.endswith(b"invalid header: 0xffffffff\r\n")
+def test_a_chip_without_firmware_says_so_again_and_again(tmp_path: Path) -> None:
+    line = b"invalid header: 0xffffffff\r\n"
+    with SimChip(tmp_path, "esp32s3", pacing=False) as chip:
+        with _open(chip) as port:
+            port.read_until(b"ESP-ROM:esp32s3")
+            port.read_until(line)
+            assert port.read_until(b"ESP-ROM:esp32s3").startswith(line)
+        assert "Detected flash size: 4MB" in works(chip, "flash-id")  # for all that noise
+
+
+def test_the_reset_button(tmp_path: Path) -> None:
+    program = Echo()
+    with SimChip(tmp_path, program=program, pacing=False) as chip:
+        works(chip, "--after", "no-reset", "flash-id")
+        chip.reset()
+        program.expect("start", "stop", "start")
+        assert chip.mode == "program"
 
 
 def test_a_pulled_cable_is_felt_and_the_next_port_is_another(tmp_path: Path) -> None:

@@ -92,6 +92,10 @@ class SimChip:
         """Plug the cable in again: a new port behind the same link; the chip boots from its flash."""
         self._ask(lambda: self._core.plug(faults))
 
+    def reset(self) -> None:
+        """Press the board's reset button."""
+        self._ask(self._core.reset)
+
     def inject(self, faults: Faults) -> None:
         """Other faults from now on; bytes are counted from here."""
         self._ask(lambda: self._core.inject(faults))

@@ -66,6 +66,12 @@ class Core:
         self.line.plug()
         self._boot()
 
+    def reset(self) -> None:
+        """The button on the board: boot, if there is power."""
+        if self.line.plugged:
+            self._drop_output()
+            self._boot()
+
     def pull(self) -> None:
         """No power and no port; what the flash was doing stays half done."""
         if self._step is not None:
@@ -151,7 +157,7 @@ class Core:
     def _receive(self, data: bytes, now: float) -> None:
         """Bytes have arrived at the chip."""
         data, out = self._meddler.receive(data)
-        if not self._meddler.stuck:
+        if data:
             self._take(data, now)
         if out:
             self.pull()

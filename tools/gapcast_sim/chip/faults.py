@@ -40,8 +40,9 @@ class Meddler:
         """What of `data` reaches the chip, and whether the cable is out after it."""
         data, out = _until(data, self.rx_bytes, self._faults.pull_after_rx)
         data = self._noise(data, self.rx_bytes, self._faults.noise_after_rx)
+        taken, _ = _until(data, self.rx_bytes, self._faults.stuck_after_rx)
         self.rx_bytes += len(data)
-        return data, out
+        return taken, out
 
     def send(self, data: bytes) -> tuple[bytes, bool]:
         """What of `data` reaches the host, and whether the cable is out after it."""
