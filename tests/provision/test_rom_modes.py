@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -13,8 +14,9 @@ import pytest
 import serial
 
 from gapcast_sim.chip.chip import SimChip
-from gapcast_sim.chip.commands import SYNC_DATA
+from gapcast_sim.chip.commands import SYNC_DATA, Op
 from gapcast_sim.chip.faults import Faults
+from gapcast_sim.chip.flash import FlashTiming
 from gapcast_sim.chip.slip import encode
 from provision.rom_tool import run, works
 
@@ -151,6 +153,24 @@ def test_a_pulled_cable_is_felt_and_the_next_port_is_another(tmp_path: Path) -> 
         with _open(chip) as port:
             port.write(b"five")
             assert port.read_until(b"FIVE").endswith(b"FIVE")
+
+
+def test_an_erase_that_is_cut_off_is_half_done(tmp_path: Path) -> None:
+    content = bytes(4 << 20)
+    for_ever = FlashTiming(sector_s=1e6)
+    with SimChip(tmp_path, pacing=False, timing=for_ever, faults=Faults(seed=5)) as chip:
+        (tmp_path / "flash.bin").write_bytes(content)
+        with _open(chip) as port:
+            port.write(SYNC)
+            for op, words in ((Op.SPI_ATTACH, (0, 0)), (Op.FLASH_BEGIN, (4096, 4, 1024, 0x3000))):
+                data = struct.pack(f"<{len(words)}I", *words)
+                port.write(encode(struct.pack("<BBHI", 0, op, len(data), 0) + data))
+            _wait(lambda: chip.busy)
+            chip.pull()
+        assert not chip.busy
+        erased = chip.flash.count(0xFF)
+        assert 0 < erased < 4096
+        assert chip.flash == content[:0x3000] + b"\xff" * erased + content[0x3000 + erased :]
 
 
 def test_a_program_that_fails_is_not_hidden(tmp_path: Path) -> None:

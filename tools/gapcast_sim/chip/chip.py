@@ -84,6 +84,11 @@ class SimChip:
         """off (no cable), program, rom, stub: what it is doing just now."""
         return self._core.mode
 
+    @property
+    def busy(self) -> bool:
+        """Whether a loader's flash operation is under way, which takes time only with `timing`."""
+        return self._core.busy
+
     def pull(self) -> None:
         """Pull the cable out: the port is gone, and the power."""
         self._ask(self._core.pull)

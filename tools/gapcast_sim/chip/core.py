@@ -54,6 +54,11 @@ class Core:
             return "off"
         return "program" if self._loader is None else "rom" if isinstance(self._loader, RomLoader) else "stub"
 
+    @property
+    def busy(self) -> bool:
+        """Whether its flash is erasing or programming."""
+        return self._step is not None
+
     def inject(self, faults: Faults) -> None:
         """From now on these; their counters begin at 0."""
         self._meddler = Meddler(faults)
