@@ -19,32 +19,89 @@ _OTADATA_BYTES = 2 * SECTOR_BYTES
 _SUBTYPE_OTA_0 = 0x10
 
 _nor = {}
-_running_slot = 0
+_table = None  # of a chip with one flash: its partitions, as _partitions() gives them
+_open_part = None  # and what opens one of them
+_running = "ota_0"
+
+
+def sim_table(partitions, open_part):
+    """A chip's own partition table, (label, type, subtype, address, bytes) of each; and what opens one."""
+    global _table, _open_part
+    _table = partitions
+    _open_part = open_part
 
 
 def sim_power_on():
     """The boot loader's choice; called once, before the firmware runs. Returns the slot."""
-    global _running_slot
+    global _running
     sim_nvs.forget()
     sim_timer.stop_all()
-    _running_slot = sim_ota.select_slot(_open("otadata"), (_open("ota_0"), _open("ota_1")))
-    return _running_slot
+    if _boots_factory():
+        _running = next(entry[0] for entry in _partitions() if entry[1] == Partition.TYPE_APP)
+        return 0
+    slot = sim_ota.select_slot(_open("otadata"), (_open("ota_0"), _open("ota_1")))
+    _running = "ota_%d" % slot
+    return slot
+
+
+def _boots_factory():
+    """True when the first application of a chip's table is what boots, without a choice."""
+    if _table is None:
+        return False
+    labels = _labels()
+    if "otadata" not in labels or "ota_1" not in labels:
+        return True
+    return "factory" in labels and sim_ota.active(_open("otadata")) is None
+
+
+def sim_soft_reset(label):
+    """The boot loader has no part in it: what ran is running."""
+    global _running
+    _running = label
+
+
+def _partitions():
+    if _table is not None:
+        return _table
+    size_bytes = sim_world.settings["slot_bytes"]
+    return [
+        ("ota_%d" % slot, Partition.TYPE_APP, _SUBTYPE_OTA_0 + slot, 0x10000 + slot * size_bytes, size_bytes)
+        for slot in (0, 1)
+    ]
+
+
+def _labels():
+    return [entry[0] for entry in _partitions()]
 
 
 def _open(label):
     if label not in _nor:
-        size_bytes = _OTADATA_BYTES if label == "otadata" else sim_world.settings["slot_bytes"]
-        _nor[label] = NorFile(sim_world.folder + "/" + label + ".bin", size_bytes)
+        if _table is not None:
+            _nor[label] = _open_part(*_entry(label))
+        else:
+            size_bytes = _OTADATA_BYTES if label == "otadata" else sim_world.settings["slot_bytes"]
+            _nor[label] = NorFile(sim_world.folder + "/" + label + ".bin", size_bytes)
     return _nor[label]
 
 
-def _boot_slot():
+def _entry(label):
+    for entry in _partitions():
+        if entry[0] == label:
+            return entry
+    raise OSError(_ENOENT, "ENOENT")
+
+
+def _boot_label():
+    if _table is not None and "otadata" not in _labels():
+        return _running
     entry = sim_ota.active(_open("otadata"))
-    return 0 if entry is None else (entry[1] - 1) % 2
+    if entry is not None:
+        return "ota_%d" % ((entry[1] - 1) % 2)
+    return "factory" if "factory" in _labels() else "ota_0"
 
 
 class Partition:
-    """One application slot."""
+    """One partition; on a board whose flash is a file a slot, an application slot."""
 
     BOOT = 0
     RUNNING = 1
@@ -53,36 +110,29 @@ class Partition:
 
     def __init__(self, which, block_size=SECTOR_BYTES):
         if which == self.RUNNING:
-            slot = _running_slot
+            which = _running
         elif which == self.BOOT:
-            slot = _boot_slot()
-        elif which in ("ota_0", "ota_1"):
-            slot = int(which[-1])
-        else:
-            raise OSError(_ENOENT, "ENOENT")
-        self._slot = slot
-        self._label = "ota_%d" % slot
-        self._nor = _open(self._label)
+            which = _boot_label()
+        self._entry = _entry(which)
+        self._nor = _open(which)
         self._block_size = block_size
 
     @classmethod
     def find(cls, type=TYPE_APP, subtype=0xFF, label=None, block_size=SECTOR_BYTES):
         found = []
-        if type == cls.TYPE_APP:
-            for slot in (0, 1):
-                name = "ota_%d" % slot
-                if subtype in (0xFF, _SUBTYPE_OTA_0 + slot) and label in (None, name):
-                    found.append(cls(name, block_size))
+        for entry in _partitions():
+            if entry[1] == type and subtype in (0xFF, entry[2]) and label in (None, entry[0]):
+                found.append(cls(entry[0], block_size))
         return found
 
     @staticmethod
     def mark_app_valid_cancel_rollback():
-        if not sim_ota.mark_valid(_open("otadata")):
+        if (_table is not None and "otadata" not in _labels()) or not sim_ota.mark_valid(_open("otadata")):
             raise OSError(-261, "ESP_ERR_NOT_FOUND")
 
     def info(self):
-        address = 0x10000 + self._slot * self._nor.size_bytes
-        return (self.TYPE_APP, _SUBTYPE_OTA_0 + self._slot, address, self._nor.size_bytes, self._label, False)
+        label, kind, subtype, address, size_bytes = self._entry
+        return (kind, subtype, address, size_bytes, label, False)
 
     # Few values at a time: a function with more than MicroPython has room for on its stack is called
     # with one from the heap, and to look for it there takes longer than all the rest.
@@ -123,13 +173,17 @@ class Partition:
         return None
 
     def get_next_update(self):
-        return Partition("ota_%d" % (1 - _running_slot))
+        return Partition("ota_1" if _running == "ota_0" else "ota_0")
 
     def set_boot(self):
-        fault = sim_ota.image_fault(self._nor)
+        fault = "no application" if self._entry[1] != self.TYPE_APP else sim_ota.image_fault(self._nor)
         if fault:
             raise OSError(-_ESP_ERR_OTA_VALIDATE_FAILED, "ESP_ERR_OTA_VALIDATE_FAILED")
-        sim_ota.set_boot(_open("otadata"), self._slot)
+        if self._entry[2] < _SUBTYPE_OTA_0:  # the factory's: what an otadata that names nobody boots
+            for sector in (0, 1):
+                _open("otadata").erase(sector)
+        else:
+            sim_ota.set_boot(_open("otadata"), self._entry[2] - _SUBTYPE_OTA_0)
 
     def _at(self, block, offset, length):
         at = block * self._block_size + offset

@@ -23,6 +23,10 @@ def reset():
     raise SystemExit(RESET_EXIT_CODE)
 
 
+def soft_reset():
+    raise SystemExit
+
+
 def reset_cause():
     return sim_world.settings["reset_cause"]
 

@@ -26,6 +26,7 @@ _ENTRY_BYTES = 32
 _ROOM_BYTES = 3 * 126 * _ENTRY_BYTES
 _PATH = "/nvs.json"
 
+store = None  # of a chip with one flash: what loads and saves the values there (sim_nvsflash.py)
 _values = None
 
 
@@ -37,7 +38,9 @@ def forget():
 
 def _load():
     global _values
-    if _values is None:
+    if _values is None and store is not None:
+        _values = store.load()
+    elif _values is None:
         try:
             with open(sim_world.folder + _PATH) as file:
                 _values = json.load(file)
@@ -54,12 +57,21 @@ def _store(name, value):
         del values[name]
     else:
         values[name] = value
-    draft = sim_world.folder + "/nvs.new"
-    with open(draft, "w") as file:
-        json.dump(values, file)
-    os.rename(draft, sim_world.folder + _PATH)
+    if store is not None:
+        _save(values)
+    else:
+        draft = sim_world.folder + "/nvs.new"
+        with open(draft, "w") as file:
+            json.dump(values, file)
+        os.rename(draft, sim_world.folder + _PATH)
     if half:
         sim_power.cut()
+
+
+def _save(values):
+    if not store.save(values):
+        forget()
+        raise OSError(*_NOT_ENOUGH_SPACE)
 
 
 def _entry_bytes(value):

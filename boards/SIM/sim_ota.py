@@ -9,6 +9,8 @@ import binascii
 import hashlib
 import struct
 
+import sim_world
+
 ENTRY_BYTES = 32
 NEW = 0
 PENDING_VERIFY = 1
@@ -17,7 +19,6 @@ INVALID = 3
 ABORTED = 4
 UNDEFINED = 0xFFFFFFFF
 
-CHIP_ID_ESP32 = 0
 IMAGE_MAGIC = 0xE9
 CHECKSUM_SEED = 0xEF
 _SECTOR_BYTES = 4096
@@ -105,7 +106,7 @@ def mark_valid(nor):
     return True
 
 
-def image_fault(nor, chip_id=CHIP_ID_ESP32):
+def image_fault(nor):
     """What esp_image_verify finds wrong with the application image, or None.
 
     Header magic, chip id, segments, checksum, appended SHA-256: the same checks, the same
@@ -115,7 +116,7 @@ def image_fault(nor, chip_id=CHIP_ID_ESP32):
     nor.read(0, head)
     if head[0] != IMAGE_MAGIC:
         return "no image header"
-    if head[12] | head[13] << 8 != chip_id:
+    if head[12] | head[13] << 8 != sim_world.settings["chip_id"]:
         return "image for another chip"
     if not 1 <= head[1] <= 16:
         return "bad segment count"

@@ -18,7 +18,9 @@ ROM = "/gapcast-rom"
 PROT_READ = 1
 MAP_PRIVATE = 2
 MAP_FAILED = -1
-_UNLEARNT = ("sim_rom", "sim_report", "gapcast_core.fec_plain")  # running, imports the client, is not used
+# Running, imports the client, is not used; and what only a chip with one flash file has (sim_chip.py).
+_UNLEARNT = ("sim_rom", "sim_report", "gapcast_core.fec_plain", "sim_chip", "sim_console", "sim_facade")
+_UNLEARNT += ("sim_flashfile", "sim_friendly", "sim_inisetup", "sim_nvsflash", "sim_repl")
 
 
 def mount(path):

@@ -1,0 +1,168 @@
+"""A chip with one flash file, from power-on to its REPL: what esptool and mpremote find on a serial port.
+
+Started as `micropython -m sim_chip ROM FOLDER`: ROM as for sim_rom.py, without the client, which is on the
+chip's own file system. FOLDER has sim.json (see sim_world.py) with the chip's `flash`, a file, and
+`partitions`, its table. Exit codes as of sim_main.py. A soft reset starts the same process anew, with two
+more arguments: "raw" or "friendly", and the label of the running slot.
+"""
+
+import gc
+import os
+import sys
+
+import sim_map
+import vfs
+
+_ROM = "/gapcast-rom"
+_PATH = ["", ".frozen", "/lib"]  # sys.path of ports/esp32
+_SOFT_RESET = 5
+
+
+def _mount_rom(path):
+    with open(path, "rb") as file:
+        vfs.mount(vfs.VfsRom(sim_map.open_view(file, os.stat(path)[6])), _ROM)
+    sys.path[:] = [_ROM, ".frozen"]
+    del sys.modules["sim_map"]  # this one is in the heap
+
+
+def main(folder, mode="friendly", running=None):
+    with open("/proc/self/cmdline", "rb") as file:
+        command = file.read().split(b"\0")[:-1]
+    if running is not None:
+        command = command[:-2]
+    os.chdir(folder)
+    console = _plug_in(running)
+    import esp32
+    import sim_inisetup
+    import sim_repl
+
+    slot = _choose(esp32, running)
+    running = esp32.Partition(esp32.Partition.RUNNING).info()[4]
+    if not sim_inisetup.mount_root(_ROM):
+        sim_repl.guard(console, sim_inisetup.complain)
+    sys.path[:] = _PATH
+    gc.collect()
+    raw = _run(console, slot, mode == "raw")
+    console.write("MPY: soft reboot\n")
+    _execute(command + [b"raw" if raw else b"friendly", running.encode()])
+
+
+def _plug_in(running):
+    """The hardware in place of the PC's; everything that comes from the ROM is loaded here."""
+    import sim_exit
+    import sim_power
+    import sim_world
+
+    sim_world.load(".")
+    settings = sim_world.settings
+    sim_exit.launched = True
+    sim_power.reset(settings["cut_at"], settings["cut_half"])
+    if running is not None:
+        settings["reset_cause"] = _SOFT_RESET
+    import random
+
+    import sim_console
+    import sim_facade
+    import sim_flashfile
+    import sim_nvs
+    import sim_nvsflash
+    import sim_select
+    import sim_socket
+
+    random.seed(settings["seed"])
+    console = sim_console.Console()
+    flash = sim_flashfile.map_flash(settings["flash"])
+    import esp32
+    import machine  # noqa: F401 - for the chip's own code
+    import network  # noqa: F401
+    import sim_app  # noqa: F401
+    import sim_friendly  # noqa: F401
+    import sim_inisetup  # noqa: F401
+
+    esp32.sim_table(
+        settings["partitions"],
+        lambda label, _type, _subtype, address, size_bytes: sim_flashfile.FlashPart(
+            flash, label, address, size_bytes
+        ),
+    )
+    if esp32.Partition.find(esp32.Partition.TYPE_DATA, label="nvs"):
+        sim_nvs.store = sim_nvsflash.Store(esp32._open("nvs"))
+    sys.modules["socket"] = sim_socket
+    sys.modules["select"] = sim_select
+    sim_facade.install(settings["chip"], console)
+    return console
+
+
+def _choose(esp32, running):
+    """What the boot loader does; the slot that runs."""
+    if running is not None:
+        esp32.sim_soft_reset(running)
+        return int(running == "ota_1")
+    slot = esp32.sim_power_on()
+    import sim_ota
+
+    if sim_ota.image_fault(esp32.Partition(esp32.Partition.RUNNING)._nor) is not None:
+        import time
+
+        print("E (30) boot: No bootable app partitions in the partition table")
+        while True:
+            time.sleep(3600)
+    return slot
+
+
+def _run(console, slot, raw):
+    """Everything between two resets, as ports/esp32/main.c. True: the next one begins in the raw REPL."""
+    import sim_friendly
+    import sim_repl
+
+    result = sim_repl.run_file(console, "boot.py")
+    if result != sim_repl.EXIT and not raw and result == sim_repl.OK:
+        result = sim_repl.run_file(console, "main.py")
+        if result == sim_repl.OK:
+            result = sim_repl.guard(console, lambda: _application(slot))
+    while result != sim_repl.EXIT:
+        result = sim_repl.raw_repl(console) if raw else sim_friendly.friendly_repl(console)
+        if result != sim_repl.EXIT:
+            raw = not raw
+    return raw
+
+
+class _Reporter:
+    """What an application says of itself, as a line on the serial port."""
+
+    heap_peak_bytes = 0
+
+    def emit(self, event, **fields):
+        import json
+
+        fields["event"] = event
+        print(json.dumps(fields))
+
+
+def _application(slot):
+    """The one that the running slot holds; firmware without is MicroPython alone."""
+    import esp32
+    import sim_app
+
+    try:
+        sim_app.start(esp32.Partition(esp32.Partition.RUNNING), sim_app.Board(_Reporter(), slot))
+    except sim_app.NoApplicationError:
+        pass
+
+
+def _execute(command):
+    """This process begins anew: its heap, its threads; what it was given stays."""
+    import struct
+
+    import sim_exit
+    import uctypes
+
+    keep = [word + b"\0" for word in command]
+    places = struct.pack("@%dP" % (len(keep) + 1), *([uctypes.addressof(word) for word in keep] + [0]))
+    sim_exit.host().func("i", "execv", "sp")(command[0].decode(), places)
+    sim_exit.leave(1)
+
+
+if __name__ == "__main__":
+    _mount_rom(sys.argv[1])
+    main(*sys.argv[2:])
