@@ -23,6 +23,10 @@ COMMANDS = {
         "Simulate a bare board on a serial port: for esptool and mpremote.",
     ),
     "get": ("gapcast_tools.get:get", "Fetch one file by plain TFTP, with a client that is not ours."),
+    "ports": ("gapcast_tools.usb.ports:ports", "List the boards that are plugged in by USB."),
+    "console": ("gapcast_tools.usb.console:console", "MicroPython's prompt on a board."),
+    "backup": ("gapcast_tools.usb.backup:backup", "Read a board's whole flash into a file."),
+    "restore": ("gapcast_tools.usb.restore:restore", "Write a backup into a board's flash."),
     "doctor": ("gapcast_tools.doctor:doctor", "Check this machine, its network and a server."),
 }
 EXIT_OPERATOR = 2

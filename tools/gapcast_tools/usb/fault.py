@@ -6,8 +6,9 @@ from __future__ import annotations
 class PortFault(Exception):
     """This board cannot go on; others can.
 
-    reason: one word for tests and JSON: `busy`, `gone`, `silent`, `garbage`, `wrong_chip`, `small_flash`,
-        `no_micropython`, `old_micropython`, `no_slots`, `full`, `damaged`, `interrupted`, `failed`.
+    reason: one word for tests and JSON: `busy`, `gone`, `denied`, `silent`, `garbage`, `wrong_chip`,
+        `wrong_board`, `small_flash`, `no_micropython`, `old_micropython`, `no_slots`, `full`, `damaged`,
+        `interrupted`, `failed`.
     hint: what to do next.
     """
 

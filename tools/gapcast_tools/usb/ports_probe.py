@@ -1,0 +1,105 @@
+"""Which board is behind a port: a running MicroPython is asked first, and only then the loader."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from gapcast_tools.usb.esptool import Esptool
+from gapcast_tools.usb.esptool_text import chip_name
+from gapcast_tools.usb.fault import PortFault
+from gapcast_tools.usb.install import ask, settings_on
+from gapcast_tools.usb.ports_list import Port
+from gapcast_tools.usb.process import Stop
+
+SHOWN_SETTINGS = ("id", "board", "image", "server", "port")  # of gapcast.json: all the rest may be secret
+ATTEMPTS = 4  # one with each of esptool's ways to reset; about 4 s for a port that does not answer
+MAX_WORKERS = 32
+_CHIP = re.compile(r"\bwith (ESP32[-\w]*)", re.I)  # in MicroPython's name of the machine
+# Asking the loader after these would change nothing: the port itself is what does not work.
+_FINAL = ("busy", "gone", "denied")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is behind one port.
+
+    state: `micropython` (it runs), `loader` (a board without MicroPython answers), `unasked`, or the reason
+        of a PortFault, with its text in `detail` and `hint`.
+    settings: of a provisioned board those of SHOWN_SETTINGS; None: not provisioned, or not known.
+    """
+
+    port: Port
+    state: str
+    chip: str = ""
+    mac: str = ""
+    micropython: str = ""
+    flash_bytes: int = 0
+    settings: dict[str, object] | None = None
+    detail: str = ""
+    hint: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.state in ("micropython", "loader", "unasked")
+
+    def facts(self) -> dict[str, object]:
+        """All of it, for JSON."""
+        facts = asdict(self)
+        facts |= facts.pop("port")
+        del facts["known"]
+        return {name: value for name, value in facts.items() if value not in ("", 0)}
+
+
+def probe_all(ports: Sequence[Port], stop: Stop) -> list[Finding]:
+    """Ask all of them at the same time; what was found, in their order."""
+    if not ports:
+        return []
+    with ThreadPoolExecutor(min(len(ports), MAX_WORKERS), "probe") as pool:
+        try:
+            return list(pool.map(lambda port: probe(port, stop), ports))
+        except BaseException:
+            stop.stop()  # Ctrl-C: else the pool would wait for all of them
+            raise
+
+
+def probe(port: Port, stop: Stop) -> Finding:
+    """Ask one port."""
+    try:
+        return _running(port)
+    except PortFault as error:
+        if error.reason in _FINAL:
+            return _failed(port, error)
+    try:
+        identity = Esptool(port.device, attempts=ATTEMPTS, stop=stop).identify(then_reset=True)
+    except PortFault as error:
+        return _failed(port, error)
+    return Finding(port, "loader", identity.chip, identity.mac, flash_bytes=identity.flash_bytes)
+
+
+def _running(port: Port) -> Finding:
+    """What MicroPython tells about its board; raises PortFault."""
+    runtime = ask(port.device)
+    chip = _CHIP.search(runtime.machine)
+    detail = ""
+    try:
+        settings = settings_on(port.device)
+    except PortFault as error:  # gapcast.json is damaged: told, and all the rest is still good
+        settings, detail = None, str(error)
+    return Finding(
+        port,
+        "micropython",
+        chip_name(chip[1]) if chip else "",
+        runtime.unique_id,
+        ".".join(map(str, runtime.version)),
+        settings=None
+        if settings is None
+        else {name: settings[name] for name in SHOWN_SETTINGS if name in settings},
+        detail=detail,
+    )
+
+
+def _failed(port: Port, error: PortFault) -> Finding:
+    return Finding(port, error.reason, detail=str(error), hint=error.hint)
