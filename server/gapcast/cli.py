@@ -18,9 +18,9 @@ COMMANDS = {
     "fleet": ("gapcast.fleet.cli:fleet", "Boards that may report, and what they reported."),
     "sim": ("gapcast_sim.sim_cli:sim", "Simulate a bench of boards on this machine and update it."),
     "board": ("gapcast_sim.cli:board", "Run one simulated board against a server."),
-    "chip": (
-        "gapcast_sim.chip.cli:chip",
-        "Simulate a bare board on a serial port: for esptool and mpremote.",
+    "unprovision": (
+        "gapcast_tools.usb.unprovision_cli:unprovision",
+        "Take Gapcast off boards on a USB cable.",
     ),
     "get": ("gapcast_tools.get:get", "Fetch one file by plain TFTP, with a client that is not ours."),
     "ports": ("gapcast_tools.usb.ports:ports", "List the boards that are plugged in by USB."),

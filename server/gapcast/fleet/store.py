@@ -102,6 +102,12 @@ class Fleet:
                 raise OperatorError(f"{MAX_BOARDS} boards are known", "remove some")
             execute("INSERT INTO boards (id, key, added_at) VALUES (?, ?, ?)", board_id, key, time.time())
 
+    def has(self, board_id: str, key: bytes) -> bool:
+        """Whether this board is known, by this key."""
+        with self._reading() as execute:
+            row = execute("SELECT key FROM boards WHERE id = ?", board_id).fetchone()
+        return row is not None and hmac.compare_digest(row[0], key)
+
     def remove(self, board_id: str) -> None:
         """Forget a board and its history. Raises OperatorError for an unknown one."""
         with self._changing() as execute:

@@ -80,7 +80,7 @@ class Stop:
 def run_tool(
     command: Sequence[str],
     *,
-    silence_s: float,
+    silence_s: float | Callable[[], float],
     limit_s: float,
     on_line: Callable[[str], None] | None = None,
     cwd: Path | None = None,
@@ -94,7 +94,7 @@ def run_tool(
 
     Args:
         command: The program and its arguments: no secrets, everybody can read them.
-        silence_s: Seconds without a single byte after which it is killed.
+        silence_s: Seconds without a single byte after which it is killed; asked for anew after each byte.
         limit_s: Seconds in all after which it is killed.
         on_line: Told every line (ended by LF or CR) without its end, as it comes.
         cwd: Its working directory.
@@ -186,7 +186,9 @@ def _started(
         process.wait()
 
 
-def _follow(process: subprocess.Popen[bytes], lines: _Lines, silence_s: float, limit_s: float) -> str:
+def _follow(
+    process: subprocess.Popen[bytes], lines: _Lines, silence_s: float | Callable[[], float], limit_s: float
+) -> str:
     """Read until the output ends; why it was cut short, if it was."""
     assert process.stdout is not None
     fd = process.stdout.fileno()
@@ -195,7 +197,8 @@ def _follow(process: subprocess.Popen[bytes], lines: _Lines, silence_s: float, l
     heard = time.monotonic()
     deadline = heard + limit_s
     while True:
-        left_s = min(heard + silence_s, deadline) - time.monotonic()
+        quiet_s = silence_s() if callable(silence_s) else silence_s
+        left_s = min(heard + quiet_s, deadline) - time.monotonic()
         if left_s <= 0:
             return "slow" if time.monotonic() >= deadline else "silent"
         if not poll.poll(left_s * 1000 + 1):
