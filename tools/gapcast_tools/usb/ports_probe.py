@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from gapcast_tools.usb.esptool import Esptool
 from gapcast_tools.usb.esptool_text import chip_name
 from gapcast_tools.usb.fault import PortFault
-from gapcast_tools.usb.install import ask, settings_on
+from gapcast_tools.usb.look import look
+from gapcast_tools.usb.mpremote import Mpremote
 from gapcast_tools.usb.ports_list import Port
 from gapcast_tools.usb.process import Stop
 
 SHOWN_SETTINGS = ("id", "board", "image", "server", "port")  # of gapcast.json: all the rest may be secret
 ATTEMPTS = 4  # one with each of esptool's ways to reset; about 4 s for a port that does not answer
+# MicroPython answers within milliseconds, but not while it is starting, as boards do whose port is opened.
+REPL_SILENCE_S = 4.0
+REPL_ATTEMPTS = 2
 MAX_WORKERS = 32
 _CHIP = re.compile(r"\bwith (ESP32[-\w]*)", re.I)  # in MicroPython's name of the machine
 # Asking the loader after these would change nothing: the port itself is what does not work.
-_FINAL = ("busy", "gone", "denied")
+FINAL = ("busy", "gone", "denied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,9 @@ def probe_all(ports: Sequence[Port], stop: Stop) -> list[Finding]:
 def probe(port: Port, stop: Stop) -> Finding:
     """Ask one port."""
     try:
-        return _running(port)
+        return _running(port, stop)
     except PortFault as error:
-        if error.reason in _FINAL:
+        if error.reason in FINAL:
             return _failed(port, error)
     try:
         identity = Esptool(port.device, attempts=ATTEMPTS, stop=stop).identify(then_reset=True)
@@ -79,26 +83,31 @@ def probe(port: Port, stop: Stop) -> Finding:
     return Finding(port, "loader", identity.chip, identity.mac, flash_bytes=identity.flash_bytes)
 
 
-def _running(port: Port) -> Finding:
-    """What MicroPython tells about its board; raises PortFault."""
-    runtime = ask(port.device)
-    chip = _CHIP.search(runtime.machine)
-    detail = ""
+def _running(port: Port, stop: Stop) -> Finding:
+    """What MicroPython tells about its board, which starts again afterwards; raises PortFault."""
+    tool = Mpremote(port.device, silence_s=REPL_SILENCE_S, attempts=REPL_ATTEMPTS, stop=stop)
+    seen = look(tool)
+    tool.reset()
+    chip = _CHIP.search(seen.runtime.machine)
+    settings, detail = None, ""
     try:
-        settings = settings_on(port.device)
+        settings = seen.settings
     except PortFault as error:  # gapcast.json is damaged: told, and all the rest is still good
-        settings, detail = None, str(error)
+        detail = str(error)
     return Finding(
         port,
         "micropython",
         chip_name(chip[1]) if chip else "",
-        runtime.unique_id,
-        ".".join(map(str, runtime.version)),
-        settings=None
-        if settings is None
-        else {name: settings[name] for name in SHOWN_SETTINGS if name in settings},
+        seen.runtime.unique_id,
+        ".".join(map(str, seen.runtime.version)),
+        settings=None if settings is None else shown(settings),
         detail=detail,
     )
+
+
+def shown(settings: Mapping[str, object]) -> dict[str, object]:
+    """Of gapcast.json what is no secret: only what is known to be none."""
+    return {name: settings[name] for name in SHOWN_SETTINGS if name in settings}
 
 
 def _failed(port: Port, error: PortFault) -> Finding:
