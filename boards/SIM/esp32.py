@@ -19,45 +19,27 @@ _OTADATA_BYTES = 2 * SECTOR_BYTES
 _SUBTYPE_OTA_0 = 0x10
 
 _nor = {}
-_table = None  # of a chip with one flash: its partitions, as _partitions() gives them
-_open_part = None  # and what opens one of them
-_running = "ota_0"
-
-
-def sim_table(partitions, open_part):
-    """A chip's own partition table, (label, type, subtype, address, bytes) of each; and what opens one."""
-    global _table, _open_part
-    _table = partitions
-    _open_part = open_part
+_table = (
+    None  # of a chip with one flash: label, type, subtype, address, bytes of each partition (sim_chip.py)
+)
+_only = None  # the label of the application that such a chip runs when it has no choice
+_running_slot = 0
 
 
 def sim_power_on():
     """The boot loader's choice; called once, before the firmware runs. Returns the slot."""
-    global _running
+    global _running_slot
     sim_nvs.forget()
     sim_timer.stop_all()
-    if _boots_factory():
-        _running = next(entry[0] for entry in _partitions() if entry[1] == Partition.TYPE_APP)
-        return 0
-    slot = sim_ota.select_slot(_open("otadata"), (_open("ota_0"), _open("ota_1")))
-    _running = "ota_%d" % slot
-    return slot
+    _running_slot = sim_ota.select_slot(_open("otadata"), (_open("ota_0"), _open("ota_1")))
+    return _running_slot
 
 
-def _boots_factory():
-    """True when the first application of a chip's table is what boots, without a choice."""
-    if _table is None:
-        return False
-    labels = _labels()
-    if "otadata" not in labels or "ota_1" not in labels:
-        return True
-    return "factory" in labels and sim_ota.active(_open("otadata")) is None
-
-
-def sim_soft_reset(label):
-    """The boot loader has no part in it: what ran is running."""
-    global _running
-    _running = label
+def _open(label):
+    if label not in _nor:
+        size_bytes = _OTADATA_BYTES if label == "otadata" else sim_world.settings["slot_bytes"]
+        _nor[label] = NorFile(sim_world.folder + "/" + label + ".bin", size_bytes)
+    return _nor[label]
 
 
 def _partitions():
@@ -65,39 +47,14 @@ def _partitions():
         return _table
     size_bytes = sim_world.settings["slot_bytes"]
     return [
-        ("ota_%d" % slot, Partition.TYPE_APP, _SUBTYPE_OTA_0 + slot, 0x10000 + slot * size_bytes, size_bytes)
+        ("ota_%d" % slot, 0, _SUBTYPE_OTA_0 + slot, 0x10000 + slot * size_bytes, size_bytes)
         for slot in (0, 1)
     ]
 
 
-def _labels():
-    return [entry[0] for entry in _partitions()]
-
-
-def _open(label):
-    if label not in _nor:
-        if _table is not None:
-            _nor[label] = _open_part(*_entry(label))
-        else:
-            size_bytes = _OTADATA_BYTES if label == "otadata" else sim_world.settings["slot_bytes"]
-            _nor[label] = NorFile(sim_world.folder + "/" + label + ".bin", size_bytes)
-    return _nor[label]
-
-
-def _entry(label):
-    for entry in _partitions():
-        if entry[0] == label:
-            return entry
-    raise OSError(_ENOENT, "ENOENT")
-
-
 def _boot_label():
-    if _table is not None and "otadata" not in _labels():
-        return _running
     entry = sim_ota.active(_open("otadata"))
-    if entry is not None:
-        return "ota_%d" % ((entry[1] - 1) % 2)
-    return "factory" if "factory" in _labels() else "ota_0"
+    return _only or "ota_0" if entry is None else "ota_%d" % ((entry[1] - 1) % 2)
 
 
 class Partition:
@@ -110,12 +67,16 @@ class Partition:
 
     def __init__(self, which, block_size=SECTOR_BYTES):
         if which == self.RUNNING:
-            which = _running
+            which = _only or "ota_%d" % _running_slot
         elif which == self.BOOT:
             which = _boot_label()
-        self._entry = _entry(which)
-        self._nor = _open(which)
-        self._block_size = block_size
+        for entry in _partitions():
+            if entry[0] == which:
+                self._entry = entry
+                self._nor = _open(which)
+                self._block_size = block_size
+                return
+        raise OSError(_ENOENT, "ENOENT")
 
     @classmethod
     def find(cls, type=TYPE_APP, subtype=0xFF, label=None, block_size=SECTOR_BYTES):
@@ -127,12 +88,12 @@ class Partition:
 
     @staticmethod
     def mark_app_valid_cancel_rollback():
-        if (_table is not None and "otadata" not in _labels()) or not sim_ota.mark_valid(_open("otadata")):
+        if not sim_ota.mark_valid(_open("otadata")):
             raise OSError(-261, "ESP_ERR_NOT_FOUND")
 
     def info(self):
-        label, kind, subtype, address, size_bytes = self._entry
-        return (kind, subtype, address, size_bytes, label, False)
+        label, kind, subtype, address, _size_bytes = self._entry
+        return (kind, subtype, address, self._nor.size_bytes, label, False)
 
     # Few values at a time: a function with more than MicroPython has room for on its stack is called
     # with one from the heap, and to look for it there takes longer than all the rest.
@@ -173,17 +134,12 @@ class Partition:
         return None
 
     def get_next_update(self):
-        return Partition("ota_1" if _running == "ota_0" else "ota_0")
+        return Partition("ota_0" if _only else "ota_%d" % (1 - _running_slot))
 
     def set_boot(self):
-        fault = "no application" if self._entry[1] != self.TYPE_APP else sim_ota.image_fault(self._nor)
-        if fault:
+        if self._entry[2] < _SUBTYPE_OTA_0 or sim_ota.image_fault(self._nor):
             raise OSError(-_ESP_ERR_OTA_VALIDATE_FAILED, "ESP_ERR_OTA_VALIDATE_FAILED")
-        if self._entry[2] < _SUBTYPE_OTA_0:  # the factory's: what an otadata that names nobody boots
-            for sector in (0, 1):
-                _open("otadata").erase(sector)
-        else:
-            sim_ota.set_boot(_open("otadata"), self._entry[2] - _SUBTYPE_OTA_0)
+        sim_ota.set_boot(_open("otadata"), self._entry[2] - _SUBTYPE_OTA_0)
 
     def _at(self, block, offset, length):
         at = block * self._block_size + offset

@@ -66,6 +66,7 @@ def _plug_in(running):
     import sim_flashfile
     import sim_nvs
     import sim_nvsflash
+    import sim_ota
     import sim_select
     import sim_socket
 
@@ -79,12 +80,12 @@ def _plug_in(running):
     import sim_friendly  # noqa: F401
     import sim_inisetup  # noqa: F401
 
-    esp32.sim_table(
-        settings["partitions"],
-        lambda label, _type, _subtype, address, size_bytes: sim_flashfile.FlashPart(
-            flash, label, address, size_bytes
-        ),
-    )
+    sim_ota.chip_id = settings["chip_id"]
+    esp32._table = settings["partitions"]
+    for label, _type, _subtype, address, size_bytes in esp32._table:
+        esp32._nor[label] = sim_flashfile.FlashPart(flash + address, size_bytes, label)
+    if "otadata" not in esp32._nor:
+        esp32._nor["otadata"] = sim_flashfile.no_otadata()
     if esp32.Partition.find(esp32.Partition.TYPE_DATA, label="nvs"):
         sim_nvs.store = sim_nvsflash.Store(esp32._open("nvs"))
     sys.modules["socket"] = sim_socket
@@ -96,9 +97,15 @@ def _plug_in(running):
 def _choose(esp32, running):
     """What the boot loader does; the slot that runs."""
     if running is not None:
-        esp32.sim_soft_reset(running)
-        return int(running == "ota_1")
-    slot = esp32.sim_power_on()
+        if running.startswith("ota_"):
+            esp32._running_slot = int(running[-1])
+        else:
+            esp32._only = running
+        return esp32._running_slot
+    slot = 0
+    esp32._only = _without_choice(esp32)
+    if esp32._only is None:
+        slot = esp32.sim_power_on()
     import sim_ota
 
     if sim_ota.image_fault(esp32.Partition(esp32.Partition.RUNNING)._nor) is not None:
@@ -108,6 +115,17 @@ def _choose(esp32, running):
         while True:
             time.sleep(3600)
     return slot
+
+
+def _without_choice(esp32):
+    """The label of the first application, when that boots whatever otadata says; else None."""
+    import sim_ota
+
+    labels = [entry[0] for entry in esp32._table]
+    first = next(entry[0] for entry in esp32._table if entry[1] == esp32.Partition.TYPE_APP)
+    if "ota_0" not in labels or "ota_1" not in labels or "otadata" not in labels:
+        return first
+    return first if first == "factory" and sim_ota.active(esp32._open("otadata")) is None else None
 
 
 def _run(console, slot, raw):

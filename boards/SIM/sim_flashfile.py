@@ -9,7 +9,7 @@ import os
 import ffi
 import micropython
 import uctypes
-from sim_flash import NorFile
+from sim_flash import SECTOR_BYTES, NorFile
 
 _PROT_READ_WRITE = 3
 _MAP_SHARED = 1
@@ -29,12 +29,12 @@ def map_flash(path):
 class FlashPart(NorFile):
     """One partition of it. Offsets and sizes in bytes, from the partition's beginning."""
 
-    def __init__(self, flash, label, address, size_bytes):
+    def __init__(self, address, size_bytes, label):
         self.size_bytes = size_bytes
         self._name = label
         self._is_slot = label.startswith("ota_")
         self._length = size_bytes
-        self._view = uctypes.bytearray_at(flash + address, size_bytes)
+        self._view = uctypes.bytearray_at(address, size_bytes)
         self._overslept_us = 0
 
     def put(self, offset, data):
@@ -46,6 +46,14 @@ class FlashPart(NorFile):
 
     def _fill(self, offset, end):
         _set(self._view, offset, end)
+
+
+def no_otadata():
+    """What a chip without that partition has in its place: nothing is in it."""
+    blank = bytearray(b"\xff" * 2 * SECTOR_BYTES)
+    part = FlashPart(uctypes.addressof(blank), len(blank), "otadata")
+    part._view = blank  # which keeps it
+    return part
 
 
 @micropython.viper

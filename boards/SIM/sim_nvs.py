@@ -58,7 +58,7 @@ def _store(name, value):
     else:
         values[name] = value
     if store is not None:
-        _save(values)
+        store.save(values)
     else:
         draft = sim_world.folder + "/nvs.new"
         with open(draft, "w") as file:
@@ -66,12 +66,6 @@ def _store(name, value):
         os.rename(draft, sim_world.folder + _PATH)
     if half:
         sim_power.cut()
-
-
-def _save(values):
-    if not store.save(values):
-        forget()
-        raise OSError(*_NOT_ENOUGH_SPACE)
 
 
 def _entry_bytes(value):

@@ -8,6 +8,8 @@ import binascii
 import json
 import struct
 
+import sim_nvs
+
 _MAGIC = b"GAPN"
 _HEAD_BYTES = 16
 _SECTOR_BYTES = 4096
@@ -43,17 +45,17 @@ class Store:
         return (number, text.decode()) if crc == _crc(number, text) else (0, "")
 
     def save(self, values):
-        """False when they are too many."""
+        """Raises OSError when they are too many: then those before are valid."""
         text = json.dumps(values).encode()
         if len(text) > self._half_bytes - _HEAD_BYTES:
-            return False
+            sim_nvs.forget()
+            raise OSError(*sim_nvs._NOT_ENOUGH_SPACE)
         self._number += 1
         at = self._number % 2 * self._half_bytes
         head = _MAGIC + struct.pack("<III", self._number, len(text), _crc(self._number, text))
         self._nor.put(at, b"\xff" * _HEAD_BYTES)  # the old head first: it never stands before new values
         self._nor.put(at + _HEAD_BYTES, text)
         self._nor.put(at, head)
-        return True
 
 
 def _crc(number, text):

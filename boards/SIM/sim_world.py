@@ -22,7 +22,6 @@ DEFAULTS = {
     "reset_cause": 1,  # machine.PWRON_RESET: what the launcher saw the last boot end by
     "cut_at": 0,  # the flash operation of this boot at which the power goes; 0: never (sim_power.py)
     "cut_half": False,
-    "chip_id": 0,  # of the image header: esp_chip_id_t; 0 is an ESP32
     "raw": None,  # fetch this plain file instead of an image
 }
 
