@@ -11,6 +11,7 @@ at the raised baud rate, where the next run's first words do not reach it.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,8 @@ MD5_S_PER_MB = 10.0  # esptool: 8
 ERASE_S_PER_MB = 45.0  # esptool: 40
 ERASE_ALL_S = 260.0  # esptool: 120, or 240 with a long time-out in its configuration
 START_S = 90.0
+
+_UNUSUAL = re.compile(r"[^A-Za-z0-9._]|^\.")
 
 Progress = Callable[[str, int, int], None]
 
@@ -124,6 +127,7 @@ class Esptool:
                 folder=folder,
                 on_line=on_line,
                 extra_s=MD5_S_PER_MB * total / 1e6,
+                work_s=MD5_S_PER_MB * total / 1e6,
                 failed_is_fine=lambda: len(seen) == len(parts) and not all(seen),
             )
         if len(seen) != len(parts):
@@ -278,8 +282,8 @@ def _files(parts: Sequence[Part]) -> Iterator[tuple[Path, list[str]]]:
     with tempfile.TemporaryDirectory(prefix="gapcast-") as name:
         folder = Path(name)
         arguments = []
-        for number, part in enumerate(parts):
-            path = folder / f"{number}.bin"
-            path.write_bytes(part.data)
-            arguments += [hex(part.offset), str(path)]
+        for part in parts:
+            file = _UNUSUAL.sub("_", f"{part.name}.{part.offset:#x}")  # esptool's messages name it
+            (folder / file).write_bytes(part.data)
+            arguments += [hex(part.offset), file]
         yield folder, arguments

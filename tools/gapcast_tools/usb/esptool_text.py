@@ -26,6 +26,7 @@ _VERIFIED = re.compile(r"^Verification (successful|failed) \(digest (?:matched|m
 _ERROR = re.compile(r"(?:A fatal error occurred|A serial exception error occurred): (.*)", re.S)
 _ERRNO = re.compile(r"\[Errno (\d+)\]|(?:termios\.error|Could not configure port): \((\d+),")
 _WRONG_CHIP = re.compile(r"This chip is (.+?), not (.+?)\. Wrong chip")
+_TOO_LARGE = re.compile(r"\(length (\d+)\) at offset (0x[0-9a-f]+) will not fit in (\d+) bytes")
 _NOT_FOR_CHIP = re.compile(r"(?:is not an? \S+ image|does not contain an? \S+ image|requires chip revision)")
 
 _NOISE = (
@@ -223,13 +224,17 @@ def _lost(port: str, doing: str, connected: bool, message: str) -> PortFault | N
 
 def _refused(port: str, message: str) -> PortFault:
     """The board answers, and it does not work all the same."""
-    first = _first_line(message)
+    first = _first_line(message).removesuffix(" Use --force to flash anyway.")
     if match := _WRONG_CHIP.search(message):
         text = f"the chip on {port} is {match[1]}, not {match[2]}"
         return PortFault("wrong_chip", text, "name the board and the firmware that are made for it")
     if _NOT_FOR_CHIP.search(message) or "Unexpected chip" in message:
         return PortFault("wrong_chip", f"not for the chip on {port}: {first}", "take firmware made for it")
-    if "will not fit" in message or "detected flash size" in message:
+    if match := _TOO_LARGE.search(message):
+        text = f"the flash of the board on {port} has only {match[3]} bytes"
+        need = int(match[1]) + int(match[2], 16)
+        return PortFault("small_flash", text, f"this needs {need}: take firmware for a flash of that size")
+    if "detected flash size" in message:
         return PortFault("small_flash", f"the flash of the board on {port} is too small: {first}")
     if any(text in message for text in _DAMAGED):
         text = f"the flash of the board on {port} does not keep what is written: {first}"
