@@ -184,8 +184,9 @@ def plan_install(
 def plan_uninstall(now: Look) -> Plan:
     """What has to be done to take all of ours off the board `now`. Raises PortFault."""
     plan = Plan({}, [], [])
-    if bootfile.has_block(now.boot):
-        plan.put(OFF, BOOT, bootfile.without_block(now.boot))
+    own_boot = bootfile.without_block(now.boot)
+    if own_boot != now.boot:
+        plan.put(OFF, BOOT, own_boot)
     plan.take([path for path in OWN_NAMES if path in now.files and path != OFF])
     plan.take([path for path in now.files if path.startswith(FOLDERS)])
     plan.prune(now, {})

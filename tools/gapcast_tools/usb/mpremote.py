@@ -160,9 +160,15 @@ def _refused(ended: Ended) -> bool:
 
 
 def _no_access(port: str) -> PortFault:
-    if not _exists(port):
+    """Why mpremote could not open it, which it does not say."""
+    number = 0
+    try:
+        os.close(os.open(port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError as error:
+        number = error.errno or 0
+    if number in (errno.ENOENT, errno.EIO, errno.ENXIO, errno.ENODEV):
         return PortFault("gone", f"{port} is not there", "is it plugged in? `gapcast ports` lists what is")
-    if not os.access(port, os.R_OK | os.W_OK):
+    if number in (errno.EACCES, errno.EPERM):
         hint = f"join the group that owns it (ls -l {port}; often dialout), and log in again"
         return PortFault("denied", f"{port} may not be opened by this user", hint)
     users = ", ".join(holders(port)) or "another program"
@@ -197,7 +203,13 @@ def _broken_off(ended: Ended) -> PortFault:
     again = "run the command again: it goes on from there"
     if ended.cut:
         return PortFault("silent", "the board stopped answering", f"is its cable in order? {again}")
-    return PortFault("failed", f"mpremote gave up: {_last_line(ended.text)}", again)
+    last = _last_line(ended.text)
+    name, _, text = last.partition(": ")
+    if re.fullmatch(
+        r"\w+(?:Error|Exception|Interrupt)", name
+    ):  # before the script could tell: no memory, say
+        return _script_fault(["error", name, 0, text])
+    return PortFault("failed", f"mpremote gave up: {last}", again)
 
 
 def _no_answer(port: str, ended: Ended) -> PortFault:
