@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 from pathlib import Path
@@ -98,9 +99,13 @@ def settings(**changes: Any) -> Settings:
 
 
 def client_of(runtime: BoardRuntime) -> dict[str, bytes]:
-    """Path on the board -> content, of a complete client."""
+    """Path on the board -> SHA-256, of a complete client; as files_on() has it."""
     root = compile_client(runtime)
-    return {f"/lib/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        f"/lib/{path.relative_to(root)}": hashlib.sha256(path.read_bytes()).digest()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def put(line: repl_pty.Line, files: dict[str, bytes], folder: Path) -> None:
@@ -117,22 +122,28 @@ def put(line: repl_pty.Line, files: dict[str, bytes], folder: Path) -> None:
 
 
 def files_on(line: repl_pty.Line) -> dict[str, bytes]:
-    """Every file of the board but /big.bin: read by a script of its own, not by what is tested."""
-    script = """
-import os, binascii
+    """Every file of the board, by a script of its own: its content, or its SHA-256 if it is large or ours."""
+    script = f"""
+import os, hashlib, binascii
 def walk(d):
     for e in os.ilistdir(d or "/"):
         p = d + "/" + e[0]
         if e[1] & 0x4000:
             walk(p)
-        else:
-            print("FILE", p)
-            if p != "/big.bin":
-                with open(p, "rb") as f:
-                    part = f.read(512)
-                    while part:
-                        print("PART", binascii.hexlify(part).decode())
-                        part = f.read(512)
+            continue
+        h = hashlib.sha256() if any(p.startswith(f) for f in {FOLDERS}) or e[3] > 9999 else None
+        print("FILE", p)
+        with open(p, "rb") as f:
+            while 1:
+                part = f.read(512)
+                if not part:
+                    break
+                if h:
+                    h.update(part)
+                else:
+                    print("PART", binascii.hexlify(part).decode())
+        if h:
+            print("PART", binascii.hexlify(h.digest()).decode())
 walk("")
 """
     found: dict[str, bytes] = {}
