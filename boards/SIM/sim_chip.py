@@ -16,6 +16,10 @@ import vfs
 _ROM = "/gapcast-rom"
 _PATH = ["", ".frozen", "/lib"]  # sys.path of ports/esp32
 _SOFT_RESET = 5
+_PR_SET_PDEATHSIG = 1
+_SIGKILL = 9
+_SIGUSR1 = 10
+_IGNORE = 1
 
 
 def _mount_rom(path):
@@ -56,6 +60,7 @@ def _plug_in(running):
     sim_world.load(".")
     settings = sim_world.settings
     sim_exit.launched = True
+    _die_with(settings["parent"])
     sim_power.reset(settings["cut_at"], settings["cut_half"])
     if running is not None:
         settings["reset_cause"] = _SOFT_RESET
@@ -92,6 +97,15 @@ def _plug_in(running):
     sys.modules["select"] = sim_select
     sim_facade.install(settings["chip"], console)
     return console
+
+
+def _die_with(parent):
+    """The kernel ends this process when `parent` dies, whatever runs here then."""
+    import sim_exit
+
+    sim_exit.host().func("i", "prctl", "iL")(_PR_SET_PDEATHSIG, _SIGKILL)
+    if sim_exit.host().func("i", "getppid", "")() != parent:  # it has died before
+        sim_exit.leave(0)
 
 
 def _choose(esp32, running):
@@ -173,8 +187,13 @@ def _execute(command):
     import struct
 
     import sim_exit
+    import sim_timer
     import uctypes
 
+    sim_timer.stop_all()
+    sim_exit.host().func("p", "signal", "ip")(
+        _SIGUSR1, _IGNORE
+    )  # a timer's last call must not end the new one
     keep = [word + b"\0" for word in command]
     places = struct.pack("@%dP" % (len(keep) + 1), *([uctypes.addressof(word) for word in keep] + [0]))
     sim_exit.host().func("i", "execv", "sp")(command[0].decode(), places)

@@ -10,6 +10,8 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ class Line:
         self.path = os.ttyname(self._slave)
         self._stop_read, self._stop_write = os.pipe()
         self._ready = threading.Condition()
+        self._heard = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Line:
@@ -58,7 +61,8 @@ class Line:
                     with self._ready:
                         self.printed += data
                         self._ready.notify_all()
-                    os.write(self._master, data)
+                    if self._heard:
+                        os.write(self._master, data)
         finally:
             program.stop()
 
@@ -70,21 +74,40 @@ class Line:
                 assert self._ready.wait(deadline - time.monotonic()), self.printed[-2000:]
             return self.printed.index(text, since) + len(text)
 
-    def type(self, data: bytes) -> None:
-        """As a person at a terminal."""
-        with open(self.path, "wb", buffering=0) as port:
-            port.write(data)
+    def type(self, data: bytes) -> int:
+        """As a person at a terminal; where what the chip prints from now on begins."""
+        with self._ready:
+            since = len(self.printed)
+        os.write(self._slave, data)
+        return since
+
+    def answer(self, data: bytes, until: bytes) -> bytes:
+        """What the chip prints after `data` was typed, up to `until`, of which nothing is in the echo."""
+        since = self.type(data)
+        end = self.wait_for(until, since)
+        return self.printed[since:end]
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Somebody reads the port: else what the chip sends is lost, and does not fill it."""
+        self._heard = True
+        try:
+            yield
+        finally:
+            self._heard = False
+            termios.tcflush(self._slave, termios.TCIFLUSH)
 
     def mpremote(self, *arguments: object, fails: bool = False) -> str:
         """The real mpremote against it; what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "mpremote", "connect", self.path, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        with self.heard():
+            done = subprocess.run(
+                [sys.executable, "-m", "mpremote", "connect", self.path, *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
         assert (done.returncode != 0) == fails, (done, self.printed[-2000:])
         return done.stdout + (done.stderr if fails else "")
 

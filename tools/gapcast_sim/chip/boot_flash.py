@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,9 @@ def _parse(table: bytes) -> list[Place]:
     places: list[Place] = []
     for at in range(0, len(table) - _ENTRY.size + 1, _ENTRY.size):
         raw = table[at : at + _ENTRY.size]
-        if raw == _END or raw[:2] == _MD5_MAGIC:
+        if raw[:2] == _MD5_MAGIC:
+            return places if raw[16:] == hashlib.md5(table[:at], usedforsecurity=False).digest() else []
+        if raw == _END:
             return places
         magic, kind, subtype, offset, size, label, _flags = _ENTRY.unpack(raw)
         if magic != _ENTRY_MAGIC:

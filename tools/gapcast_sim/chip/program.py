@@ -10,22 +10,22 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
 
 from gapcast.errors import OperatorError
 from gapcast.image.boards import CHIPS
 from gapcast_sim.chip.boot_flash import NoBootError, find_partitions
-from gapcast_sim.process import dies_with_us
 from gapcast_sim.provision import PWRON_RESET, SOFT_RESET, WDT_RESET
 from gapcast_sim.runtime import Runtime, find_runtime
 
 FLASH_NAME = "flash.bin"
 CTRL_C = b"\x03"
-HEAP_BYTES = 192 * 1024
+HEAP_BYTES = 160 * 1024  # 144 KiB are enough for an update with 12 repair symbols
 # The process must have taken one Ctrl-C before the next: the unix port ends when a second finds the first.
 INTERRUPT_PAUSE_S = 0.1
+_IGNORING_SIGINT = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")  # from its first instruction on
 _READ_BYTES = 65536
 _CUT_EXIT_CODE = 4  # boards/SIM/sim_power.py
 # By exit code: what machine.reset_cause() says at the next boot, and what the ROM prints then.
@@ -164,6 +164,7 @@ class MicroPythonProgram:
             "chip": self._chip,
             "chip_id": CHIPS[self._chip].chip_id,
             "reset_cause": cause,
+            "parent": os.getpid(),
             "partitions": [astuple(place) for place in partitions],
         }
         (self._folder / "sim.json").write_text(json.dumps(world))
@@ -174,7 +175,6 @@ class MicroPythonProgram:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **self._runtime.environment},
-            preexec_fn=_prepare(dies_with_us(signal.SIGKILL)),
             start_new_session=True,  # Ctrl-C at our terminal is not the chip's
         )
         assert process.stdin is not None
@@ -186,7 +186,8 @@ class MicroPythonProgram:
 
     def _command(self) -> list[str]:
         heap = ["-X", f"heapsize={self._heap_bytes}"]
-        return [*self._runtime.argv, *heap, "-m", "sim_chip", str(self._runtime.rom), str(self._folder)]
+        chip = ["-m", "sim_chip", str(self._runtime.rom), str(self._folder)]
+        return [*_IGNORING_SIGINT, *self._runtime.argv, *heap, *chip]
 
     def _ended(self) -> bytes:
         """The process has ended: the chip resets, or it hangs. What it says then."""
@@ -234,13 +235,3 @@ def _split(data: bytes) -> list[bytes]:
     for other in others:
         parts += [CTRL_C, other]
     return [part for part in parts if part]
-
-
-def _prepare(then: Callable[[], None]) -> Callable[[], None]:
-    """A preexec_fn: ignore SIGINT until the program says otherwise, which outlives exec."""
-
-    def in_child() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        then()
-
-    return in_child
