@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from gapcast_tools.usb.ports_list import Port, named_ports, usb_ports
 from gapcast_tools.usb.ports_probe import Finding, probe_all
 from gapcast_tools.usb.process import Stop
+
+HEADER = ("PORT", "CHIP", "MAC", "MICROPYTHON", "PROVISIONED", "ADAPTER")
 
 
 @click.command()
@@ -39,7 +39,7 @@ def ports(ctx: click.Context, names: tuple[str, ...], probe: bool, as_json: bool
     chosen = named_ports(names) if names else usb_ports()
     asked = [port for port in chosen if probe and (names or port.known)]
     findings = dict(zip(asked, _ask(asked, quiet=as_json), strict=True))
-    rows = [findings.get(port) or Finding(port, "unasked") for port in chosen]
+    rows = [findings.get(port) or Finding(port, "not asked") for port in chosen]
     if as_json:
         click.echo(json.dumps({"ports": [row.facts() for row in rows]}))
     elif rows:
@@ -60,33 +60,30 @@ def _ask(asked: Sequence[Port], quiet: bool) -> list[Finding]:
 
 def _show(rows: Sequence[Finding]) -> None:
     """A table for people, and below it what is wrong and what to do."""
-    table = Table()
-    for name in ("port", "adapter", "chip", "MAC", "MicroPython", "provisioned"):
-        table.add_column(name, no_wrap=name in ("port", "chip", "MAC"))
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in _cells(row)), style=None if row.ok else "yellow")
-    console = Console()
-    console.print(table)
+    lines = [HEADER, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
     for row in rows:
         if row.detail:
-            hint = f" ({row.hint})" if row.hint else ""
-            click.echo(f"{row.port.device}: {row.detail}{hint}")
+            where = "" if row.port.device in row.detail else f"{row.port.device}: "
+            click.echo(where + row.detail + (f" ({row.hint})" if row.hint else ""))
 
 
 def _cells(row: Finding) -> tuple[str, ...]:
     adapter = " ".join(part for part in (row.port.usb, row.port.description) if part) or "-"
-    if row.state == "unasked":
-        return row.port.device, adapter, "not asked", "", "", ""
-    if not row.ok:
-        return row.port.device, adapter, row.state, "", "", ""
-    version = row.micropython or "none"
-    return row.port.device, adapter, row.chip or "?", row.mac or "?", version, _provisioned(row)
+    if not row.chip and not row.mac:
+        return row.port.device, row.state, "-", "-", "-", adapter
+    version = row.micropython or "no answer"
+    return row.port.device, row.chip or "?", row.mac or "?", version, _provisioned(row), adapter
 
 
 def _provisioned(row: Finding) -> str:
+    if not row.micropython:
+        return "?"
     if row.settings is None:
-        return "no"
+        return "?" if row.detail else "no"
     known = {name: str(value) for name, value in row.settings.items() if value not in (None, "")}
     place = known.get("server", "?") + (f":{known['port']}" if known.get("port", "69") != "69" else "")
-    name = known.get("id", row.mac)
-    return f"{name}: {known.get('image', '?')} from {place}"
+    return f"{known.get('id', row.mac)}: {known.get('image', '?')} from {place}"

@@ -30,8 +30,8 @@ FINAL = ("busy", "gone", "denied")
 class Finding:
     """What is behind one port.
 
-    state: `micropython` (it runs), `loader` (a board without MicroPython answers), `unasked`, or the reason
-        of a PortFault, with its text in `detail` and `hint`.
+    state: `micropython` (it runs), `loader` (a board without MicroPython answers), `not asked`, or the
+        reason of a PortFault, with its text in `detail` and `hint`.
     settings: of a provisioned board those of SHOWN_SETTINGS; None: not provisioned, or not known.
     """
 
@@ -47,7 +47,7 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        return self.state in ("micropython", "loader", "unasked")
+        return self.state in ("micropython", "loader", "not asked")
 
     def facts(self) -> dict[str, object]:
         """All of it, for JSON."""
@@ -88,7 +88,6 @@ def _running(port: Port, stop: Stop) -> Finding:
     tool = Mpremote(port.device, silence_s=REPL_SILENCE_S, attempts=REPL_ATTEMPTS, stop=stop)
     seen = look(tool)
     tool.reset()
-    chip = _CHIP.search(seen.runtime.machine)
     settings, detail = None, ""
     try:
         settings = seen.settings
@@ -97,12 +96,18 @@ def _running(port: Port, stop: Stop) -> Finding:
     return Finding(
         port,
         "micropython",
-        chip_name(chip[1]) if chip else "",
+        chip_of(seen.runtime.machine),
         seen.runtime.unique_id,
         ".".join(map(str, seen.runtime.version)),
         settings=None if settings is None else shown(settings),
         detail=detail,
     )
+
+
+def chip_of(machine: str) -> str:
+    """`esp32c3` for "ESP32C3 module with ESP32C3"; empty for another kind of name."""
+    found = _CHIP.findall(machine)
+    return chip_name(found[-1]) if found else ""
 
 
 def shown(settings: Mapping[str, object]) -> dict[str, object]:
