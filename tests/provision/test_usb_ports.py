@@ -12,7 +12,9 @@ from gapcast import cli
 from gapcast_sim.chip.chip import SimChip
 from gapcast_sim.chip.program import MicroPythonProgram
 from gapcast_tools.usb import ports_list, ports_probe
+from gapcast_tools.usb.fault import PortFault
 from gapcast_tools.usb.holders import holders
+from gapcast_tools.usb.look import Look
 from gapcast_tools.usb.mpremote import Mpremote
 from gapcast_tools.usb.ports_list import Port, named_ports, usb_ports
 from provision.repl_flash import make_flash
@@ -115,6 +117,7 @@ def test_boards_without_micropython_and_ports_in_trouble(
             "gone",
         ]
         first = by_port[str(one.port)]
+        assert first["repl"] == "silent"
         assert (first["chip"], first["mac"], first["flash_bytes"]) == ("esp32s3", "240ac4000001", 256 << 10)
         assert f"(pid {pid})" in by_port[str(two.port)]["detail"]
         assert "BOOT" in by_port[silent]["hint"]
@@ -182,6 +185,27 @@ def test_a_provisioned_board_tells_what_is_no_secret_and_runs_on(
 )
 def test_the_chip_in_micropythons_name_of_the_machine(machine: str, chip: str) -> None:
     assert ports_probe.chip_of(machine) == chip
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"), [("old_micropython", "too old"), ("no_micropython", "none"), ("silent", "no answer")]
+)
+def test_why_micropython_was_not_to_be_talked_to(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    reason: str,
+    shown: str,
+) -> None:
+    def look(_tool: Mpremote) -> Look:
+        raise PortFault(reason, "MicroPython 1.19.1 is older than 1.23")
+
+    monkeypatch.setattr(ports_probe, "look", look)
+    with bare_chip(tmp_path) as chip:
+        code, out, _ = run(capsys, "ports", "--port", chip.port)
+    assert code == 0
+    assert f"240ac4000001  {shown}" in out
+    assert ("is older than" in out) == (reason != "silent")
 
 
 def test_who_has_a_port_open(tmp_path: Path) -> None:

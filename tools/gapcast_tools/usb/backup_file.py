@@ -78,16 +78,15 @@ def keep(read: Path, path: Path, identity: Identity) -> Note:
         with temporary(note_path(path)) as written:
             _write_private(written, json.dumps(asdict(note), indent=2) + "\n")
             _sync(read)
-            # link, unlike rename, fails where something is: what came meanwhile stays.
-            os.link(written, note_path(path))
+            _place(written, note_path(path))
             try:
-                os.link(read, path)
+                _place(read, path)
             except BaseException:
                 note_path(path).unlink()
                 raise
             sync_directory(path.absolute().parent)
     except FileExistsError as error:
-        raise OperatorError(f"{error.filename2} exists already", "give another name") from error
+        raise OperatorError(f"{error.filename} exists already", "give another name") from error
     except OSError as error:
         raise OperatorError(f"cannot write {path}: {error.strerror}") from error
     return note
@@ -138,6 +137,19 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _place(source: Path, target: Path) -> None:
+    """Rename, but not over what has come into being meanwhile: FileExistsError.
+
+    The name is claimed by an empty file first: no hard link, which a USB stick's FAT does not have.
+    """
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        source.replace(target)
+    except BaseException:
+        target.unlink()
+        raise
 
 
 def _sync(path: Path) -> None:

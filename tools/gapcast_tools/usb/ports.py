@@ -14,6 +14,8 @@ from gapcast_tools.usb.process import Stop
 
 HEADER = ("PORT", "CHIP", "MAC", "MICROPYTHON", "PROVISIONED", "ADAPTER")
 
+NO_REPL = {"no_micropython": "none", "old_micropython": "too old"}
+
 
 @click.command()
 @click.option(
@@ -75,7 +77,7 @@ def _cells(row: Finding) -> tuple[str, ...]:
     adapter = " ".join(part for part in (row.port.usb, row.port.description) if part) or "-"
     if not row.chip and not row.mac:
         return row.port.device, row.state, "-", "-", "-", adapter
-    version = row.micropython or "no answer"
+    version = row.micropython or NO_REPL.get(row.repl, "no answer")
     return row.port.device, row.chip or "?", row.mac or "?", version, _provisioned(row), adapter
 
 

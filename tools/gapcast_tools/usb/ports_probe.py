@@ -23,6 +23,7 @@ REPL_ATTEMPTS = 2
 MAX_WORKERS = 32
 _CHIP = re.compile(r"\bwith (ESP32[-\w]*)", re.I)  # in MicroPython's name of the machine
 # Asking the loader after these would change nothing: the port itself is what does not work.
+TOLD = ("old_micropython", "no_micropython")
 FINAL = ("busy", "gone", "denied")
 
 
@@ -32,6 +33,7 @@ class Finding:
 
     state: `micropython` (it runs), `loader` (a board without MicroPython answers), `not asked`, or the
         reason of a PortFault, with its text in `detail` and `hint`.
+    repl: why there is no MicroPython to talk to (a PortFault's reason) if state is `loader`.
     settings: of a provisioned board those of SHOWN_SETTINGS; None: not provisioned, or not known.
     """
 
@@ -41,6 +43,7 @@ class Finding:
     mac: str = ""
     micropython: str = ""
     flash_bytes: int = 0
+    repl: str = ""
     settings: dict[str, object] | None = None
     detail: str = ""
     hint: str = ""
@@ -74,13 +77,17 @@ def probe(port: Port, stop: Stop) -> Finding:
     try:
         return _running(port, stop)
     except PortFault as error:
-        if error.reason in FINAL:
-            return _failed(port, error)
+        repl = error
+    if repl.reason in FINAL:
+        return _failed(port, repl)
     try:
-        identity = Esptool(port.device, attempts=ATTEMPTS, stop=stop).identify(then_reset=True)
+        found = Esptool(port.device, attempts=ATTEMPTS, stop=stop).identify(then_reset=True)
     except PortFault as error:
         return _failed(port, error)
-    return Finding(port, "loader", identity.chip, identity.mac, flash_bytes=identity.flash_bytes)
+    told = str(repl) if repl.reason in TOLD else ""
+    return Finding(
+        port, "loader", found.chip, found.mac, flash_bytes=found.flash_bytes, repl=repl.reason, detail=told
+    )
 
 
 def _running(port: Port, stop: Stop) -> Finding:
