@@ -1,1 +1,1 @@
-"""A simulated bare ESP32 on a serial port."""
+"""A simulated chip on a serial port: what esptool and mpremote find at the other end of a USB cable."""
