@@ -28,6 +28,7 @@ baud_option = click.option(
     "-o",
     "--output",
     required=True,
+    metavar="FILE",
     type=click.Path(path_type=Path),
     help="The file to make; FILE.json beside it says of which board it is.",
 )
