@@ -26,7 +26,7 @@ USER_FILES = {
     "/www/logo.bin": bytes(range(256)) * 19,  # more than a flash block, and every byte
     "/empty.txt": b"",
 }
-USER_BOOT = b"# mine\r\nimport micropython\r\nmicropython.alloc_emergency_exception_buf(100)"
+USER_BOOT = b"# mine\r\nimport gc\r\ngc.collect()"
 
 
 class Cable(repl_pty.Line):
@@ -156,6 +156,13 @@ walk("")
         elif kind == "PART":
             found[path] += bytes.fromhex(rest)
     return found
+
+
+def files_of(files: dict[str, bytes]) -> dict[str, bytes]:
+    """User's files as files_on() has them."""
+    return {
+        path: data if len(data) <= 9999 else hashlib.sha256(data).digest() for path, data in files.items()
+    }
 
 
 def our_files(files: dict[str, bytes]) -> dict[str, bytes]:

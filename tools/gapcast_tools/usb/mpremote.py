@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gapcast_tools.usb.fault import PortFault
 from gapcast_tools.usb.holders import holders
+from gapcast_tools.usb.overhear import no_prompt
 from gapcast_tools.usb.process import Ended, Stop, run_tool, tool_environment
 from gapcast_tools.usb.scripts import MARK
 from gapcast_tools.usb.secrets import child_environment, unnamed_files
@@ -26,12 +27,11 @@ from gapcast_tools.usb.secrets import child_environment, unnamed_files
 # needs to start, and a chip that was just reset has booted by the second time.
 FIRST_S = (5.0, 10.0)
 SILENCE_S = 20.0  # then, between two lines: a script writes 4 KiB of flash, or reads 64
+LISTEN_S = 1.5  # a chip that does not start tells that once in a second, or more often
 LIMIT_S = 900.0  # a file system of 8 MiB at 115200 baud
 _HELLO = f"print('{MARK}[\"hello\"]')"
 # mpremote's own `reset`: it has let go of the port when the board goes.
 _RESET = ("exec", "--no-follow", "import time, machine; time.sleep_ms(100); machine.reset()")
-# What a chip without an application says for ever (ROM loader, boot loader).
-_BARE = re.compile(r"invalid header|ets_main|rst:0x|boot:0x|No bootable app|csum err|flash read err", re.I)
 _UNPLUGGED = re.compile(r"SerialException|Errno (?:5|6|19)\b|device disconnected|OSError.*Input/output")
 
 _CORRUPT = 84  # LFS_ERR_CORRUPT: littlefs's own
@@ -45,6 +45,7 @@ class Mpremote:
     Args:
         first_s: so long the board may take to its first answer, in each attempt.
         silence_s: so long it may say nothing later.
+        listen_s: so long it is listened to, if it does not answer, to tell why.
         stop: ends a call from another thread; it then raises PortFault `interrupted`.
     """
 
@@ -54,10 +55,12 @@ class Mpremote:
         *,
         first_s: Sequence[float] = FIRST_S,
         silence_s: float = SILENCE_S,
+        listen_s: float = LISTEN_S,
         stop: Stop | None = None,
     ) -> None:
         self.port = port
         self._silence_s = silence_s
+        self._listen_s = listen_s
         self._first_s = tuple(first_s)
         self._stop = stop or Stop()
 
@@ -118,7 +121,11 @@ class Mpremote:
             return _script_fault(heard.error)
         if heard.is_there:
             return _broken_off(ended)
-        return _no_answer(self.port, ended)
+        if ended.cut or "could not enter raw repl" in ended.text:
+            return no_prompt(self.port, self._listen_s)
+        if "No module named" in ended.text and "mpremote" in ended.text:
+            return PortFault("failed", "mpremote is not installed", "install Gapcast again: `make setup`")
+        return PortFault("failed", f"mpremote gave up: {_last_line(ended.text)}", "run the command again")
 
 
 class _Heard:
@@ -210,24 +217,6 @@ def _broken_off(ended: Ended) -> PortFault:
     ):  # before the script could tell: no memory, say
         return _script_fault(["error", name, 0, text])
     return PortFault("failed", f"mpremote gave up: {last}", again)
-
-
-def _no_answer(port: str, ended: Ended) -> PortFault:
-    text = ended.text
-    if _BARE.search(text):
-        hint = "write MicroPython to it first: `gapcast provision` with --firmware"
-        return PortFault("no_micropython", "there is no firmware on the board that starts", hint)
-    if "could not enter raw repl" in text and re.search(r"^b(['\"]).+\1$", text, re.M):
-        hint = (
-            "is MicroPython on it? write it with `gapcast provision --firmware`; else press its reset button"
-        )
-        return PortFault("garbage", f"what answers on {port} is not MicroPython's prompt", hint)
-    if ended.cut or "could not enter raw repl" in text:
-        hint = "press its reset button, try another cable (some only charge), and run the command again"
-        return PortFault("silent", f"nothing answers on {port}", hint)
-    if "No module named" in text and "mpremote" in text:
-        return PortFault("failed", "mpremote is not installed", "install Gapcast again: `make setup`")
-    return PortFault("failed", f"mpremote gave up: {_last_line(text)}", "run the command again")
 
 
 def _last_line(text: str) -> str:
