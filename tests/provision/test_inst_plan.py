@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gapcast_tools.usb import bootfile
@@ -53,8 +53,8 @@ boots = st.one_of(
 
 @given(boots)
 def test_boot_py_comes_back_byte_by_byte(own: bytes | None) -> None:
-    if own is not None and own.split() == START.split():
-        return
+    text = own or b""
+    assume(text.split() != START.split() and bootfile.BEGIN not in text and bootfile.END not in text)
     with_ours = bootfile.with_block(own, START)
     assert bootfile.has_block(with_ours)
     assert bootfile.without_block(with_ours) == own
