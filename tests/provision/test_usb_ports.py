@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -206,6 +208,24 @@ def test_why_micropython_was_not_to_be_talked_to(
     assert code == 0
     assert f"240ac4000001  {shown}" in out
     assert ("is older than" in out) == (reason != "silent")
+
+
+def test_ctrl_c_ends_what_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look = ports_probe.look
+    monkeypatch.setattr(ports_probe, "REPL_FIRST_S", (600.0,))
+
+    def interrupted(tool: Mpremote) -> Look:
+        os.kill(os.getpid(), signal.SIGINT)
+        return look(tool)
+
+    monkeypatch.setattr(ports_probe, "look", interrupted)
+    with dumb_port(b"") as port:
+        code, out, err = run(capsys, "ports", "--port", port)
+        assert (code, out) == (130, "")
+        assert "interrupted" in err
+        assert holders(port) == []
 
 
 def test_who_has_a_port_open(tmp_path: Path) -> None:
