@@ -15,6 +15,7 @@ from gapcast import cli
 from gapcast_sim.chip.chip import SimChip
 from gapcast_sim.chip.faults import Faults
 from gapcast_tools.usb import backup_file, restore
+from gapcast_tools.usb.esptool import Esptool
 from provision.usb_chips import FLASH_BYTES, bare_chip, held, is_free, noise
 
 MAC = "240ac4000001"
@@ -154,7 +155,11 @@ def test_a_restore_that_broke_off_goes_on(tmp_path: Path, capsys: pytest.Capture
         assert chip.flash == was
 
 
-def test_whose_backup_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whose_backup_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resets: list[str] = []
+    monkeypatch.setattr(Esptool, "reset", lambda self: resets.append(self.port))
     file = tmp_path / "kitchen.bin"
     with filled(tmp_path / "one") as one:
         assert run(capsys, "backup", one.port, "-o", file)[0] == 0
@@ -173,6 +178,7 @@ def test_whose_backup_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert code == 1
         assert f"is 240ac4000002, the backup is of {MAC}" in err
         assert "--any-board" in err
+        assert resets[-1] == str(two.port)  # and it runs on as it was
         assert two.flash == empty
         assert run(capsys, "restore", two.port, file, "--any-board")[0] == 0
         assert two.flash == file.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,13 @@ def write_board(
         PortFault: It is not for this board, or the board cannot be written.
     """
     tool = Esptool(port, baud=baud, progress=progress)
-    check_board(port, note, tool.identify(), any_board=any_board)
+    identity = tool.identify()
+    try:
+        check_board(port, note, identity, any_board=any_board)
+    except PortFault:
+        with suppress(PortFault):
+            tool.reset()  # what it ran goes on: nothing has been written
+        raise
     pieces = cut(data)
     wanted = [piece for piece, same in zip(pieces, tool.matches(pieces), strict=True) if not same]
     if wanted:
