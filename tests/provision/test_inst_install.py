@@ -27,13 +27,15 @@ def test_a_fresh_board_gets_the_client_and_starts_it(tmp_path: Path) -> None:
         assert (runtime.version >= (1, 25, 0), runtime.unique_id) == (True, world.MAC)
         assert not runtime.frozen_client
         assert settings_on(board) is None
-        settings = world.settings(server="127.0.0.1")
+        settings = world.settings(wifi_ssid="Käfer \N{LADY BEETLE}")
         client = compile_client(runtime)
         changed = install(board, client, settings, lambda *progress: seen.append(progress))
         files = world.files_on(line)
         assert world.our_files(files) == world.client_of(runtime)
         assert {*world.client_of(runtime), "/gapcast.json", "/boot.py"} == set(changed)
         assert settings_on(board) == settings
+        script = "import json; print(json.load(open('gapcast.json'))['wifi_ssid'].encode())"
+        assert repr("Käfer \N{LADY BEETLE}".encode()) in line.mpremote("resume", "exec", script)
         assert bootfile.without_block(files["/boot.py"]) == before["/boot.py"]
         assert not [path for path in files if path.endswith(world.NEW)]
         since = len(line.printed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gapcast_tools.usb.client import compile_client
 from gapcast_tools.usb.fault import PortFault
 from gapcast_tools.usb.install import ask, install, settings_on
 from gapcast_tools.usb.keep import put_back, save_files, saved_folder
+from gapcast_tools.usb.mpremote import SCRIPTS
 from provision import inst_world as world
 from provision.repl_flash import make_flash
 
@@ -82,6 +84,19 @@ def test_a_pulled_cable_while_files_are_put_back(tmp_path: Path) -> None:
             save_files(line.path, folder)
             put_back(line.path, folder)
             assert world.files_on(line) == world.files_of({**world.USER_FILES, "/boot.py": world.USER_BOOT})
+
+
+def test_a_large_file_takes_several_calls(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    data = random.Random(5).randbytes(140_000)
+    keep._store(folder, {"/www/large.bin": data})
+    make_flash(tmp_path / "chip")
+    seen: list[tuple[str, int, int]] = []
+    with world.plug(tmp_path / "chip") as line:
+        assert put_back(line.path, folder, lambda *progress: seen.append(progress)) == ["/www/large.bin"]
+        assert world.files_on(line)["/www/large.bin"] == world.files_of({"": data})[""]
+    assert len(seen) > SCRIPTS
+    assert (seen[-1][0], seen[-1][1]) == ("files", seen[-1][2])
 
 
 def test_a_smaller_file_system_is_told_and_the_files_stay_here(tmp_path: Path) -> None:

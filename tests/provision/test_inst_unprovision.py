@@ -59,6 +59,13 @@ def test_it_restores_the_board_and_can_be_repeated(
             ]
         }
         assert flash.read_bytes() == after
+        # Settings that are damaged go too; the board is known by its chip.
+        world.put(line, {"/gapcast.json": b"{"}, tmp_path)
+        enter_in_fleet(state, world.MAC, None)
+        assert main(["unprovision", "--port", line.path, "--state", str(state)]) == 0
+        assert "1 file or folder of Gapcast" in (out := capsys.readouterr().out), out
+        assert "out of the inventory" in out
+        assert world.files_on(line) == before
 
 
 def test_a_port_is_needed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ def install(
     now = found or look(board)
     plan = plan_install(now, _client_files(client), settings, boot_lines())
     if plan.steps:
-        _carry_out(board, now, plan, progress or (lambda *_: None))
+        _carry_out(board, now, plan, progress, "install")
     return plan.changed
 
 
@@ -137,6 +137,9 @@ def write_files(
 
     boot.py comes first, and keeps our lines if the board's has them; gapcast.json only where there is none.
 
+    Args:
+        progress: told ("files", bytes done, bytes in all).
+
     Raises:
         PortFault: As Mpremote.run, and `full` before anything was written. The call can be repeated.
     """
@@ -150,7 +153,7 @@ def write_files(
         if _digest_on(now, path) != _sha256(data) and not (path == SETTINGS and path in now.files):
             plan.put(path + NEW, path, data)
     if plan.steps:
-        _carry_out(board, now, plan, progress or (lambda *_: None))
+        _carry_out(board, now, plan, progress, "files")
     return plan.changed
 
 
@@ -194,15 +197,15 @@ def plan_uninstall(now: Look) -> Plan:
     return plan
 
 
-def _carry_out(board: Mpremote, now: Look, plan: Plan, progress: Progress) -> None:
+def _carry_out(board: Mpremote, now: Look, plan: Plan, progress: Progress | None, what: str) -> None:
     """Write what is not there yet, then take the plan's steps. Raises PortFault."""
     pending = {path: data for path, data in plan.writes.items() if _digest_on(now, path) != _sha256(data)}
     _check_room(now, pending)
     total_bytes = sum(len(path) + len(data) for path, data in pending.items())
 
     def tell(answer: Answer) -> None:
-        if answer[0] == "at":
-            progress("install", int(str(answer[1])), total_bytes)
+        if answer[0] == "at" and progress is not None:
+            progress(what, int(str(answer[1])), total_bytes)
 
     scripts = [*write_scripts(pending.items())] if pending else []
     try:

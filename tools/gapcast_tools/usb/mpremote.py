@@ -19,16 +19,17 @@ from pathlib import Path
 from gapcast_tools.usb.fault import PortFault
 from gapcast_tools.usb.holders import holders
 from gapcast_tools.usb.overhear import no_prompt
-from gapcast_tools.usb.process import Ended, Stop, run_tool, tool_environment
+from gapcast_tools.usb.process import Ended, Stop, run_tool
 from gapcast_tools.usb.scripts import MARK
-from gapcast_tools.usb.secrets import child_environment, unnamed_files
+from gapcast_tools.usb.secrets import unnamed_files
 
 # To the first answer, each time that it is asked for: a running MicroPython takes no longer than mpremote
 # needs to start, and a chip that was just reset has booted by the second time.
 FIRST_S = (5.0, 10.0)
 SILENCE_S = 20.0  # then, between two lines: a script writes 4 KiB of flash, or reads 64
 LISTEN_S = 1.5  # a chip that does not start tells that once in a second, or more often
-LIMIT_S = 900.0  # a file system of 8 MiB at 115200 baud
+LIMIT_S = 3600.0  # a file system of 16 MiB at 115200 baud
+SCRIPTS = 32  # in one call: each is an open file
 _HELLO = f"print('{MARK}[\"hello\"]')"
 # mpremote's own `reset`: it has let go of the port when the board goes.
 _RESET = ("exec", "--no-follow", "import time, machine; time.sleep_ms(100); machine.reset()")
@@ -81,6 +82,20 @@ class Mpremote:
             PortFault: `busy`, `gone`, `denied`, `silent`, `garbage`, `no_micropython`, `full`, `damaged`,
                 `interrupted`, or `failed` with what the board said last.
         """
+        answers: list[Answer] = []
+        for start in range(0, len(scripts) or 1, SCRIPTS):
+            part = scripts[start : start + SCRIPTS]
+            answers += self._run_some(part, on_answer, reset and start + SCRIPTS >= len(scripts))
+        return answers
+
+    def reset(self) -> None:
+        """Restart the board, as by its button: boot.py runs, then the application. Raises PortFault."""
+        self.run([], reset=True)
+
+    def _run_some(
+        self, scripts: Sequence[str], on_answer: Callable[[Answer], None] | None, reset: bool
+    ) -> list[Answer]:
+        """One call of mpremote, repeated as long as the board was not there. Raises PortFault."""
         for first_s in self._first_s:
             heard = _Heard(on_answer)
             ended = self._call(scripts, heard, first_s, reset)
@@ -91,10 +106,6 @@ class Mpremote:
         if heard.is_there and not ended.code and not ended.cut:
             return heard.answers
         raise self._fault(heard, ended)
-
-    def reset(self) -> None:
-        """Restart the board, as by its button: boot.py runs, then the application. Raises PortFault."""
-        self.run([], reset=True)
 
     def _call(self, scripts: Sequence[str], heard: _Heard, first_s: float, reset: bool) -> Ended:
         with unnamed_files([script.encode() for script in scripts]) as paths:
@@ -107,7 +118,6 @@ class Mpremote:
                 silence_s=lambda: self._silence_s if heard.is_there else first_s,
                 limit_s=LIMIT_S,
                 on_line=heard.line,
-                env=child_environment(tool_environment()),
                 stop=self._stop,
             )
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gapcast_tools.usb.secrets import child_environment
+
 KEPT_CHARS = (
     64 * 1024
 )  # of the output, its end: an erased flash is megabytes, what a tool says about it is not
@@ -117,8 +119,12 @@ def run_tool(
 
 
 def tool_environment() -> dict[str, str]:
-    """Our environment without what would make the tools behave otherwise, for plain English text."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ESPTOOL_")}
+    """Our environment without secrets, nor what would make the tools behave otherwise; for plain English."""
+    kept = {
+        name: value
+        for name, value in child_environment(os.environ).items()
+        if not name.startswith("ESPTOOL_")
+    }
     for name in _LOUD:
         kept.pop(name, None)
     return kept | {

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 MARK = "@gc "
 NEW = ".gapnew"  # behind the name of a file that is not yet what it will be
 LINE_BYTES = 480  # of data in one line, either way; a multiple of 3: base64 without padding
-SCRIPT_BYTES = 1920  # of data in one script
-STEPS = 16  # in one script
+SCRIPT_BYTES = 3840  # of data in one script
+STEPS = 24  # in one script
 _SAY = f"def _gs(*a):\n import json\n print({MARK!r} + json.dumps(a))\n"
 # An OSError's number is what tells a full file system from a broken one.
 _FAIL = """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import hmac
 import os
 import re
+import resource
 import secrets
 import sys
 import termios
@@ -59,7 +61,8 @@ def fresh_key() -> Secret:
 def wifi_password(file: Path | None, ssid: str) -> Secret | None:
     """The password of the network `ssid`: from `file`, else the environment, else asked for on the terminal.
 
-    Call it once, before threads and child processes begin: it takes the variable out of the environment.
+    Call it once, before threads begin: it takes the variable out of the environment. (/proc goes on showing
+    what we were started with, but to this user only.)
 
     Raises:
         OperatorError: There is none to be had, or it is none that WPA takes.
@@ -87,7 +90,7 @@ def unnamed_files(texts: Sequence[bytes]) -> Iterator[list[str]]:
     descriptors: list[int] = []
     try:
         for text in texts:
-            descriptor = os.memfd_create("gapcast", os.MFD_CLOEXEC)
+            descriptor = _new_file()
             descriptors.append(descriptor)
             os.fchmod(descriptor, 0o600)
             _write(descriptor, text)
@@ -95,6 +98,18 @@ def unnamed_files(texts: Sequence[bytes]) -> Iterator[list[str]]:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _new_file() -> int:
+    """Many boards at once are many files: more than a process has by default."""
+    try:
+        return os.memfd_create("gapcast", os.MFD_CLOEXEC)
+    except OSError as error:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if error.errno != errno.EMFILE or soft >= hard:
+            raise
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4 * soft, hard), hard))
+        return _new_file()
 
 
 def _write(descriptor: int, text: bytes) -> None:

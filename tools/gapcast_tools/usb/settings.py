@@ -80,7 +80,8 @@ def read_settings(data: bytes | None) -> Settings | None:
 
 def pack_settings(settings: Mapping[str, object]) -> bytes:
     """The content of gapcast.json, secrets in clear text: for the board only."""
-    return (json.dumps(settings, default=_revealed, separators=(", ", ": ")) + "\n").encode()
+    # Not in \u escapes: MicroPython does not put their halves together again (an emoji in a network's name).
+    return (json.dumps(settings, default=_revealed, ensure_ascii=False) + "\n").encode()
 
 
 def same_settings(data: bytes | None, settings: Mapping[str, object]) -> bool:

@@ -12,7 +12,7 @@ from gapcast.errors import OperatorError
 from gapcast_tools.usb.fault import PortFault
 from gapcast_tools.usb.fleet import leave_fleet
 from gapcast_tools.usb.install import uninstall
-from gapcast_tools.usb.look import look
+from gapcast_tools.usb.look import Look, look
 from gapcast_tools.usb.mpremote import Mpremote
 
 EXIT_FAULT = 1
@@ -64,7 +64,7 @@ def _one(port: str, state: Path | None) -> Outcome:
     try:
         found = look(board)
         outcome.frozen_client = found.runtime.frozen_client
-        outcome.id = str((found.settings or {}).get("id") or found.runtime.unique_id)
+        outcome.id = _board_id(found)
         outcome.removed = uninstall(board, found=found, reset=True)
     except PortFault as fault:
         outcome.reason, outcome.message, outcome.hint = fault.reason, str(fault), fault.hint
@@ -76,11 +76,21 @@ def _one(port: str, state: Path | None) -> Outcome:
     return outcome
 
 
+def _board_id(found: Look) -> str:
+    try:
+        settings = found.settings or {}
+    except PortFault:  # gapcast.json is damaged: it goes all the same
+        settings = {}
+    return str(settings.get("id") or found.runtime.unique_id)
+
+
 def _text(outcome: Outcome) -> str:
     name = f"{outcome.port}: {outcome.id}" if outcome.id else outcome.port
     if outcome.reason:
         return f"{name}: {outcome.message}" + (f" ({outcome.hint})" if outcome.hint else "")
-    parts = [f"{len(outcome.removed)} files and folders of Gapcast taken off" if outcome.removed else ""]
+    count = len(outcome.removed)
+    what = "file or folder" if count == 1 else "files and folders"
+    parts = [f"{count} {what} of Gapcast taken off" if count else ""]
     parts.append("out of the inventory" if outcome.left_inventory else "")
     parts.append("its firmware still has the client frozen into it" if outcome.frozen_client else "")
     return f"{name}: {', '.join(part for part in parts if part) or 'has nothing of Gapcast'}"
