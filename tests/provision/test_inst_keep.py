@@ -86,15 +86,17 @@ def test_a_pulled_cable_while_files_are_put_back(tmp_path: Path) -> None:
             assert world.files_on(line) == world.files_of({**world.USER_FILES, "/boot.py": world.USER_BOOT})
 
 
-def test_a_large_file_takes_several_calls(tmp_path: Path) -> None:
+def test_large_and_many_files_take_several_calls(tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    data = random.Random(5).randbytes(140_000)
-    keep._store(folder, {"/www/large.bin": data})
+    files = {"/www/large.bin": random.Random(5).randbytes(140_000)}
+    files |= {f"/www/{number}.txt": b"%d" % number for number in range(45)}
+    keep._store(folder, files)
     make_flash(tmp_path / "chip")
     seen: list[tuple[str, int, int]] = []
     with world.plug(tmp_path / "chip") as line:
-        assert put_back(line.path, folder, lambda *progress: seen.append(progress)) == ["/www/large.bin"]
-        assert world.files_on(line)["/www/large.bin"] == world.files_of({"": data})[""]
+        assert sorted(put_back(line.path, folder, lambda *progress: seen.append(progress))) == sorted(files)
+        found = world.files_on(line)
+        assert {path: found[path] for path in files} == world.files_of(files)
     assert len(seen) > SCRIPTS
     assert (seen[-1][0], seen[-1][1]) == ("files", seen[-1][2])
 

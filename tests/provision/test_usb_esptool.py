@@ -1,4 +1,4 @@
-"""The real esptool against simulated chips: what is asked, written, erased and read, and every way to fail."""
+"""The real esptool against simulated chips: what is asked, written, erased and read, and how it fails."""
 
 from __future__ import annotations
 

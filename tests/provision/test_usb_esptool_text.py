@@ -69,8 +69,8 @@ TROUBLE = (
     "https://docs.espressif.com/projects/esptool/en/latest/troubleshooting.html\n"
 )
 PYSERIAL = (
-    "Note: This error originates from pySerial. It is likely not a problem with esptool, but with the hardware "
-    "connection or drivers.\n" + TROUBLE
+    "Note: This error originates from pySerial. It is likely not a problem with esptool, but with the "
+    "hardware connection or drivers.\n" + TROUBLE
 )
 
 BEFORE = [  # no loader has answered yet
@@ -103,8 +103,8 @@ BEFORE = [  # no loader has answered yet
     ),
     ("Failed to connect to Espressif device: No serial data received.\n" + TROUBLE, "silent"),
     (
-        "Failed to connect to ESP32: Wrong boot mode detected (0x13)! The chip needs to be in download mode.\n"
-        + TROUBLE,
+        "Failed to connect to ESP32: Wrong boot mode detected (0x13)! The chip needs to be in download "
+        "mode.\n" + TROUBLE,
         "silent",
     ),
     (
@@ -121,22 +121,22 @@ BEFORE = [  # no loader has answered yet
 ]
 AFTER = [  # it has
     (
-        "File 'app.0x10000' (length 50001) at offset 0x000ff000 will not fit in 1048576 bytes of flash. Change "
-        "the flash_size argument or flashing address.\n",
+        "File 'app.0x10000' (length 50001) at offset 0x000ff000 will not fit in 1048576 bytes of flash. "
+        "Change the flash_size argument or flashing address.\n",
         "small_flash",
     ),
     ("Specified size 0x200000 is greater than detected flash size 0x100000.\n", "small_flash"),
     ("'app.0x1000' is not an ESP32-C3 image. Use --force to flash anyway.\n", "wrong_chip"),
     (
-        "'app.0x1000' requires chip revision v3.0 or higher (this chip is revision v1.0). Use --force to flash "
-        "anyway.\n",
+        "'app.0x1000' requires chip revision v3.0 or higher (this chip is revision v1.0). Use --force to "
+        "flash anyway.\n",
         "wrong_chip",
     ),
     ("MD5 of file does not match data in flash!\n", "damaged"),
     ("Write failed, the written flash region is empty.\n", "damaged"),
     (
-        "No more data to read from the serial port. This can have many causes, for troubleshooting steps visit: "
-        "https://docs.espressif.com/projects/esptool/en/latest/troubleshooting.html\n",
+        "No more data to read from the serial port. This can have many causes, for troubleshooting steps "
+        "visit: https://docs.espressif.com/projects/esptool/en/latest/troubleshooting.html\n",
         "interrupted",
     ),
     ("Serial data stream stopped: Possible serial noise or corruption.\n", "interrupted"),

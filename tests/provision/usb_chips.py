@@ -32,7 +32,7 @@ class Part:
 def bare_chip(
     folder: Path, chip: str = "esp32c3", mac: str = "240ac4000001", *, faults: Faults = NO_FAULTS
 ) -> SimChip:
-    """A chip without firmware, as fast as it goes; the ESP32 is slower: esptool waits after what its ROM lacks."""
+    """A chip without firmware, as fast as it goes. The ESP32 takes longest: its ROM lacks commands."""
     return SimChip(folder, chip, mac=mac, flash_bytes=FLASH_BYTES, pacing=False, faults=faults)
 
 

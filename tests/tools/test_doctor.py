@@ -18,7 +18,7 @@ from gapcast.cli import main
 from gapcast.errors import OperatorError
 from gapcast_core.wire import pack_error, pack_oack
 from gapcast_tools import doctor_probe, get
-from gapcast_tools.doctor import parse_place
+from gapcast_tools.place import parse_place
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

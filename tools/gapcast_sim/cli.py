@@ -17,8 +17,7 @@ from gapcast_sim.board import SimBoard
 from gapcast_sim.options import BoardOptions, board_options, check_moment, check_output, write_output
 from gapcast_sim.process import ends_on_sigterm
 from gapcast_sim.provision import BoardSpec, factory_image, local_address, prepare
-
-DEFAULT_PORT = 69
+from gapcast_tools.place import parse_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Options(BoardOptions):
 
     def spec(self) -> BoardSpec:
         """The board that was asked for. Raises OperatorError."""
-        host, port = _split_server(self.server)
+        host, port = parse_place(self.server)
         return BoardSpec(
             id=self.board_id,
             folder=self.flash,
@@ -64,13 +63,6 @@ class Options(BoardOptions):
             health_ms=self.health_ms,
             power_cuts=self.power_cuts,
         )
-
-
-def _split_server(text: str) -> tuple[str, int]:
-    host, _, port = text.partition(":")
-    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
-        raise OperatorError(f"{text!r} is no server address", "ADDR or ADDR:PORT, such as 192.0.2.1:6969")
-    return host, int(port) if port else DEFAULT_PORT
 
 
 @click.command()

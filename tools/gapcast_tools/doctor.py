@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import click
 
-from gapcast.errors import OperatorError
 from gapcast_tools import doctor_host as host_side
 from gapcast_tools import doctor_judge as judge
 from gapcast_tools.doctor_judge import FAIL, OK, SKIP, WARN, Finding
 from gapcast_tools.doctor_probe import check_name, visit_group, visit_unicast
-from gapcast_tools.get import DEFAULT_PORT, Source, TransferFailed, fetch, resolve
+from gapcast_tools.get import Source, TransferFailed, fetch, resolve
+from gapcast_tools.place import parse_place
 
 _COLORS = {OK: "green", WARN: "yellow", FAIL: "red", SKIP: "blue"}
 
@@ -44,18 +44,6 @@ def doctor(ctx: click.Context, server: str, name: str | None, as_json: bool) -> 
         click.echo(json.dumps({"server": f"{host}:{port}", "ok": not failed, "findings": lines}))
     if failed:
         ctx.exit(1)
-
-
-def parse_place(text: str) -> tuple[str, int]:
-    """Host and port of HOST[:PORT].
-
-    Raises:
-        OperatorError: The port is no port, or the host is empty.
-    """
-    host, colon, port = text.partition(":")
-    if not host or (colon and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536)):
-        raise OperatorError(f"{text!r} is no server", "write HOST or HOST:PORT")
-    return host, int(port) if colon else DEFAULT_PORT
 
 
 def examine(address: str, port: int, name: str | None) -> Iterator[Finding]:

@@ -31,8 +31,8 @@ from gapcast.errors import OperatorError
 from gapcast.image.files import atomic_file
 from gapcast_core.options import BLKSIZE_MAX_BYTES, BLKSIZE_MIN_BYTES
 from gapcast_core.wire import ERR_NOT_FOUND, parse_error
+from gapcast_tools.place import DEFAULT_PORT
 
-DEFAULT_PORT = 69
 DEFAULT_BLKSIZE_BYTES = 1428  # with IPv4, UDP and a tunnel's headers still within an Ethernet frame
 TIMEOUT_S = 1.5  # tftpy's own 5 s makes a lost packet a long wait
 TRIES = 5

@@ -89,6 +89,11 @@ class SimChip:
         """Whether a loader's flash operation is under way, which takes time only with `timing`."""
         return self._core.busy
 
+    @property
+    def received_bytes(self) -> int:
+        """So much has come from the host since it was plugged in, or faults injected."""
+        return self._core.received_bytes
+
     def pull(self) -> None:
         """Pull the cable out: the port is gone, and the power."""
         self._ask(self._core.pull)

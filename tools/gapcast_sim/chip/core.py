@@ -48,6 +48,11 @@ class Core:
     # ---- from outside ----
 
     @property
+    def received_bytes(self) -> int:
+        """From the host, since the cable or the faults are what they are."""
+        return self._meddler.rx_bytes
+
+    @property
     def mode(self) -> str:
         """off, program, rom, stub."""
         if not self.line.plugged:
@@ -180,8 +185,10 @@ class Core:
             self._program.feed(data)
         else:
             for frame in self._decoder.feed(data):
-                if frame.endswith(SYNC_DATA) and isinstance(self._loader, StubLoader):
-                    self._enter_rom()  # esptool has reset the chip, only the pty could not tell
+                if frame.endswith(SYNC_DATA):  # a new run of esptool: only its own end counts
+                    self._stays = False
+                    if isinstance(self._loader, StubLoader):
+                        self._enter_rom()  # it has reset the chip, only the pty could not tell
                 self._loader.inbox.append(frame)
 
     def _send(self, now: float) -> bool:

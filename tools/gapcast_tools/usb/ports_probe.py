@@ -17,9 +17,8 @@ from gapcast_tools.usb.process import Stop
 
 SHOWN_SETTINGS = ("id", "board", "image", "server", "port")  # of gapcast.json: all the rest may be secret
 ATTEMPTS = 4  # one with each of esptool's ways to reset; about 4 s for a port that does not answer
-# MicroPython answers within milliseconds, but not while it is starting, as boards do whose port is opened.
-REPL_SILENCE_S = 4.0
-REPL_ATTEMPTS = 2
+# To MicroPython's first answer: milliseconds, but not while it starts, as some boards do when they are asked.
+REPL_FIRST_S = (3.0, 4.0)
 MAX_WORKERS = 32
 _CHIP = re.compile(r"\bwith (ESP32[-\w]*)", re.I)  # in MicroPython's name of the machine
 # Asking the loader after these would change nothing: the port itself is what does not work.
@@ -92,7 +91,7 @@ def probe(port: Port, stop: Stop) -> Finding:
 
 def _running(port: Port, stop: Stop) -> Finding:
     """What MicroPython tells about its board, which starts again afterwards; raises PortFault."""
-    tool = Mpremote(port.device, silence_s=REPL_SILENCE_S, attempts=REPL_ATTEMPTS, stop=stop)
+    tool = Mpremote(port.device, first_s=REPL_FIRST_S, stop=stop)
     seen = look(tool)
     tool.reset()
     settings, detail = None, ""

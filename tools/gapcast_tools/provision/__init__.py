@@ -1,0 +1,1 @@
+"""From a bare board on a USB cable to a member of the fleet, many at once."""
