@@ -13,6 +13,8 @@ import sys
 import sim_map
 import vfs
 
+import __main__
+
 _ROM = "/gapcast-rom"
 _PATH = ["", ".frozen", "/lib"]  # sys.path of ports/esp32
 _SOFT_RESET = 5
@@ -35,6 +37,7 @@ def main(folder, mode="friendly", running=None):
     if running is not None:
         command = command[:-2]
     os.chdir(folder)
+    _forget_names()
     console = _plug_in(running)
     import esp32
     import sim_inisetup
@@ -47,8 +50,16 @@ def main(folder, mode="friendly", running=None):
     sys.path[:] = _PATH
     gc.collect()
     raw = _run(console, slot, mode == "raw")
+    _forget_names()  # which closes files
     console.write("MPY: soft reboot\n")
     _execute(command + [b"raw" if raw else b"friendly", running.encode()])
+
+
+def _forget_names():
+    """The REPL has none of its own."""
+    __main__.__dict__.clear()
+    __main__.__name__ = "__main__"
+    gc.collect()
 
 
 def _plug_in(running):
@@ -202,4 +213,7 @@ def _execute(command):
 
 if __name__ == "__main__":
     _mount_rom(sys.argv[1])
-    main(*sys.argv[2:])
+    sys.modules.pop("sim_chip", None)
+    import sim_chip  # the same, from the ROM: this one's names are those of the REPL
+
+    sim_chip.main(*sys.argv[2:])

@@ -33,4 +33,5 @@ def install(chip, console):
     sys.modules["micropython"] = seen
     seen = _Module(sys)
     seen.platform = "esp32"
+    seen.argv = []
     sys.modules["sys"] = seen

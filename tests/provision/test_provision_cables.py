@@ -75,8 +75,9 @@ def replug(chips: list[SimChip]) -> None:
         chip.plug()
 
 
-def test_ctrl_c_ends_all_that_was_started(bench: Bench) -> None:
-    with plugged(chip := bench.chip("c", pacing=True)) as (line,):
+def test_ctrl_c_ends_all_that_was_started(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, app_bytes=1_700_000)
+    with plugged(chip := bench.chip("c")) as (line,):
         command = [sys.executable, "-m", "gapcast", *bench.command(line)]
         with subprocess.Popen(
             command, env=bench.environment(), stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import select
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,7 @@ from provision.repl_pty import Line, make_line
 
 PROMPT = b"\r\n>>> "
 MAIN = "def main(board):\n    print('application', board.slot)\n"
+SECONDS = 30
 MAC = "24:0A:C4:12:34:56"
 
 
@@ -163,6 +167,51 @@ def test_files_survive_what_is_in_memory_does_not(tmp_path: Path, micropython: M
     with booted(tmp_path) as line:
         assert b"initial setup" not in line.printed
         assert line.answer(b"import kept; kept.N\r", PROMPT).endswith(b"\r\n77\r\n>>> ")
+
+
+def test_a_power_cut_while_a_file_is_written(tmp_path: Path, micropython: Micropython) -> None:
+    make_flash(tmp_path)
+    with booted(tmp_path) as line:
+        write(line, kept="N = 77\n")
+    with make_line(tmp_path, world={"cut_at": 20, "cut_half": True}) as line:
+        line.wait_for(PROMPT)
+        told = line.answer(b"f = open('big', 'w'); f.write('x' * 20000); f.close()\r", b"MicroPython v")
+        assert b"rst:0x1 (POWERON_RESET)" in told
+        line.wait_for(PROMPT, len(line.printed) - len(told))
+        assert line.answer(b"import kept; kept.N\r", PROMPT).endswith(b"\r\n77\r\n>>> ")
+        write(line, kept="N = 78\n")
+
+
+ORPHAN = """
+import select
+import sys
+from pathlib import Path
+from gapcast_sim.chip.program import MicroPythonProgram
+program = MicroPythonProgram(Path(sys.argv[1]), "esp32", "240ac4123456")
+program.start()
+said = b""
+while b"application" not in said:
+    select.select([program.fileno()], [], [])
+    said += program.read()
+print(program._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_it_does_not_outlive_whoever_runs_it(tmp_path: Path, micropython: Micropython) -> None:
+    """Whatever runs on it: here an application without end."""
+    source = "def main(board):\n    print('application')\n    while True:\n        pass\n"
+    make_flash(tmp_path, app=build_sample(8192, "1.0.0", CHIPS["esp32"], source=source))
+    command = [sys.executable, "-c", ORPHAN, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as launcher:
+        assert launcher.stdout is not None
+        process = os.pidfd_open(int(launcher.stdout.readline()))
+        launcher.kill()
+    assert select.select([process], [], [], SECONDS)[0]
+    os.close(process)
 
 
 def test_nvs_is_in_the_flash_too(tmp_path: Path, micropython: Micropython) -> None:

@@ -49,7 +49,7 @@ def test_from_bare_to_a_file_on_the_chip(
         run(*flash, "write-flash", hex(loader_at), merged)
         who = run(*port, "eval", "__import__('machine').unique_id().hex()")
         assert who.strip() == MAC
-        run(*port, "exec", "open('note.txt', 'w').write('kept')")
+        run(*port, "exec", "with open('note.txt', 'w') as file: file.write('kept')")
         # esptool gets into the loader while MicroPython runs, and out again
         run(*flash, "write-flash", hex(loader_at), merged)
         assert run(*port, "fs", "cat", ":note.txt") == "kept"

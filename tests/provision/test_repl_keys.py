@@ -45,6 +45,14 @@ def test_expressions_show_their_value(line: Line) -> None:
     assert b"NameError" in line.answer(b"missing\r", PROMPT)
 
 
+def test_its_names_are_its_own(line: Line) -> None:
+    """Nothing of what plays the chip is among them, nor can they disturb it."""
+    line.answer(b"\x04", PROMPT)
+    assert line.answer(b"sorted(globals())\r", PROMPT).endswith(b"\r\n['__name__']\r\n>>> ")
+    line.answer(b"gc = os = sys = console = main = None\r", PROMPT)
+    assert b"MPY: soft reboot" in line.answer(b"\x04", PROMPT)
+
+
 def test_backspace_and_arrow_keys(line: Line) -> None:
     assert line.answer(b"1x\x7f + \x1b[A\x1b[3~1\r", PROMPT).endswith(b"\r\n2\r\n>>> ")
 

@@ -8,9 +8,11 @@ import json
 import os
 import pty
 import random
+import select
 import subprocess
 import sys
 import time
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +114,12 @@ def test_soft_reset_forgets_what_was_in_memory(line: Line) -> None:
     assert line.mpremote("resume", "eval", "__import__('machine').reset_cause()") == "5\n"
 
 
+def test_soft_reset_closes_files(line: Line) -> None:
+    line.mpremote("exec", "left_open = open('open.txt', 'w')\nleft_open.write('all of it')")
+    line.mpremote("soft-reset")
+    assert line.mpremote("fs", "cat", ":open.txt") == "all of it"
+
+
 def test_reset_boots_again(line: Line) -> None:
     since = len(line.printed)
     line.mpremote("resume", "reset")
@@ -123,13 +131,17 @@ def test_reset_boots_again(line: Line) -> None:
 def test_a_person_in_mpremotes_repl(line: Line) -> None:
     """Typed at its terminal, up to Ctrl-], which leaves it."""
     ours, its = pty.openpty()
+    tty.setraw(its)  # as mpremote does, but some time after it says that one may type
     command = [sys.executable, "-m", "mpremote", "connect", line.path, "repl"]
     with line.heard(), subprocess.Popen(command, stdin=its, stdout=its, stderr=its) as process:
-        seen = _until(ours, b"", b"exit this shell")
-        os.write(ours, b"print(6 * 7)\r")
-        _until(ours, seen, b"42\r\n>>> ")
-        os.write(ours, b"\x1d")
-        assert process.wait(SECONDS) == 0
+        try:
+            seen = _until(ours, b"", b"exit this shell")
+            os.write(ours, b"print(6 * 7)\r")
+            _until(ours, seen, b"42\r\n>>> ")
+            os.write(ours, b"\x1d")
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()
     os.close(ours)
     os.close(its)
 
@@ -137,7 +149,7 @@ def test_a_person_in_mpremotes_repl(line: Line) -> None:
 def _until(terminal: int, seen: bytes, text: bytes) -> bytes:
     deadline = time.monotonic() + SECONDS
     while text not in seen:
-        assert time.monotonic() < deadline, seen
+        assert select.select([terminal], [], [], max(deadline - time.monotonic(), 0))[0], seen
         seen += os.read(terminal, 4096)
     return seen
 

@@ -119,7 +119,7 @@ def test_boards_without_micropython_and_ports_in_trouble(
             "gone",
         ]
         first = by_port[str(one.port)]
-        assert first["repl"] == "silent"
+        assert first["repl"] == "no_micropython"
         assert (first["chip"], first["mac"], first["flash_bytes"]) == ("esp32s3", "240ac4000001", 256 << 10)
         assert f"(pid {pid})" in by_port[str(two.port)]["detail"]
         assert "BOOT" in by_port[silent]["hint"]

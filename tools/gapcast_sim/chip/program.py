@@ -65,8 +65,10 @@ class MicroPythonProgram:
         ip: What it has in the simulated Wi-Fi: an address of this machine.
         loss: Of multicast datagrams on their way to it, 0 to 1.
         seed: Of what is lost.
-        world: More of what is around it, as in boards/SIM/sim_world.py, such as {"wifi": "missing"}.
-        heap_bytes: Of MicroPython. The client is loaded into it, and so is what mpremote runs.
+        world: More of what is around it, as in boards/SIM/sim_world.py, such as {"wifi": "missing"}. Power
+            is cut only once.
+        heap_bytes: Of MicroPython, HEAP_BYTES by default (twice that where it is a 64-bit one). The client is
+            loaded into it, and so is what mpremote runs.
         runtime: By default chip_runtime().
 
     Raises:
@@ -83,7 +85,7 @@ class MicroPythonProgram:
         loss: float = 0.0,
         seed: int = 1,
         world: Mapping[str, object] | None = None,
-        heap_bytes: int = HEAP_BYTES,
+        heap_bytes: int | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         self._folder = folder.absolute()
@@ -97,7 +99,7 @@ class MicroPythonProgram:
             **(world or {}),
         }
         self._runtime = runtime or chip_runtime()
-        self._heap_bytes = heap_bytes
+        self._heap_bytes = heap_bytes or HEAP_BYTES * (2 if self._runtime.is_64_bit else 1)
         self._process: subprocess.Popen[bytes] | None = None
         self._epoll: select.epoll | None = None
         self._said = b""  # by the ROM; not read yet
@@ -194,6 +196,8 @@ class MicroPythonProgram:
         assert self._process is not None
         code = self._process.wait()
         self._end()
+        if code == _CUT_EXIT_CODE:
+            self._world.pop("cut_at", None)
         if code in _RESETS:
             self._boot(*_RESETS[code])
         else:
