@@ -142,6 +142,12 @@ def test_faults_of_scripts(tmp_path: Path) -> None:
             with pytest.raises(PortFault, match=text) as raised:
                 board.run([script])
             assert raised.value.reason == reason, script
+        script = next(iter(apply_scripts([])))
+        number_to_reason = {28: "full", 5: "damaged", 84: "damaged", 1: "failed"}
+        for number, reason in number_to_reason.items():
+            with pytest.raises(PortFault) as raised:
+                board.run([script.replace("_gs('done')", f"raise OSError({number})")])
+            assert raised.value.reason == reason, number
         # What arrives in another form than it was sent is not renamed.
         board.run([*write_scripts([("/new.txt", b"sent")])])
         with pytest.raises(PortFault, match=r"/new\.txt did not arrive") as raised:

@@ -124,11 +124,11 @@ class Mpremote:
     def _fault(self, heard: _Heard, ended: Ended) -> PortFault:
         if _refused(ended):
             return _no_access(self.port)
+        if heard.error is not None:
+            return _script_fault(heard.error)
         if _UNPLUGGED.search(ended.text) or not _exists(self.port):
             hint = "plug it in again, and run the command again: it goes on from there"
             return PortFault("gone", f"{self.port} went away", hint)
-        if heard.error is not None:
-            return _script_fault(heard.error)
         if heard.is_there:
             return _broken_off(ended)
         if ended.cut or "could not enter raw repl" in ended.text:
@@ -195,6 +195,7 @@ def _no_access(port: str) -> PortFault:
 def _script_fault(error: Answer) -> PortFault:
     """What a script said that went wrong: ["error", type, errno, text]."""
     name, number, text = (*error[1:4], "", 0, "")[:3]
+    text = _printable(str(text))
     if name == "damaged":
         hint = "run the command again; if it happens again, try another cable or hub"
         return PortFault("damaged", f"{text} did not arrive as it was sent", hint)
@@ -206,7 +207,9 @@ def _script_fault(error: Answer) -> PortFault:
     if name == "MemoryError":
         hint = "press its reset button, and run the command again"
         return PortFault("failed", "the application leaves no memory on the board", hint)
-    return PortFault("failed", f"a script on the board failed: {name}: {text}", "run the command again")
+    return PortFault(
+        "failed", f"a script on the board failed: {_printable(str(name))}: {text}", "run the command again"
+    )
 
 
 def full_fault(message: str) -> PortFault:
@@ -222,9 +225,7 @@ def _broken_off(ended: Ended) -> PortFault:
         return PortFault("silent", "the board stopped answering", f"is its cable in order? {again}")
     last = _last_line(ended.text)
     name, _, text = last.partition(": ")
-    if re.fullmatch(
-        r"\w+(?:Error|Exception|Interrupt)", name
-    ):  # before the script could tell: no memory, say
+    if re.fullmatch(r"\w+(Error|Exception|Interrupt)", name):  # no memory for the script, say
         return _script_fault(["error", name, 0, text])
     return PortFault("failed", f"mpremote gave up: {last}", again)
 
@@ -232,4 +233,8 @@ def _broken_off(ended: Ended) -> PortFault:
 def _last_line(text: str) -> str:
     """The last line that is none of the scripts', which may hold secrets."""
     lines = [line for line in text.splitlines() if line.strip() and MARK not in line]
-    return "".join(c if c.isprintable() else "?" for c in (lines or ["no reason given"])[-1])[:200]
+    return _printable((lines or ["no reason given"])[-1])
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]
