@@ -72,6 +72,9 @@ def parse_rate(text: str | None) -> float | None:
     is_flag=True,
     help="Refuse a request none of whose options can be accepted: only that makes an answer longer than it.",
 )
+@click.option(
+    "--no-announce", is_flag=True, help="Do not tell boards whose application runs of images that are new."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 def serve(
     root: Path,
@@ -83,6 +86,7 @@ def serve(
     turns: int,
     state: Path | None,
     require_options: bool,
+    no_announce: bool,
     as_json: bool,
 ) -> None:
     """Serve the files below ROOT by TFTP: unicast, multicast, and repair of gaps."""
@@ -97,6 +101,7 @@ def serve(
         settings=settings,
         state=path,
         require_options=require_options,
+        announce=not no_announce,
     )
     store = _open_store(root)
     _check_state(path, root)

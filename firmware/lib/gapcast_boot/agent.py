@@ -6,7 +6,6 @@ start; it resets the board when a new image has been made the one to boot.
 
 import binascii
 
-import esp32
 import machine
 
 from gapcast_core import container, wire
@@ -142,7 +141,7 @@ class _Boot:
             self._deliver()
             return "refused", exc.reason
         self.progress.header(header)
-        if _already_running(header):
+        if flash.runs(header):
             return "up_to_date", header.version
         return self._update(raw, header, content, (name, self._config["image"] + ".gap"))
 
@@ -221,13 +220,6 @@ def _is_sound(raw):
     except PeerError:
         return False
     return True
-
-
-def _already_running(header):
-    """True when the running slot holds this very image (its digest table lies behind it)."""
-    running = esp32.Partition(esp32.Partition.RUNNING)
-    table = flash.table_digest(running, header.payload_bytes, header.table_bytes, bytearray(flash.STEP_BYTES))
-    return table == header.table_digest and flash.has_head(running, header)
 
 
 def fetch_file(config, path, progress, hold=None):

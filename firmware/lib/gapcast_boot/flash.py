@@ -8,6 +8,8 @@ writeblocks, which never erases.
 
 import hashlib
 
+import esp32
+
 from gapcast_core.container import CHUNK_BYTES, DIGEST_BYTES, HEADER_BYTES
 
 SECTOR_BYTES = 4096
@@ -126,6 +128,13 @@ def table_digest(partition, payload_bytes, table_bytes, buffer):
     if payload_bytes + table_bytes > partition.info()[3]:
         return b""
     return _digest(partition, payload_bytes, table_bytes, buffer)
+
+
+def runs(header):
+    """True when the running slot holds this very image (its digest table lies behind it)."""
+    running = esp32.Partition(esp32.Partition.RUNNING)
+    table = table_digest(running, header.payload_bytes, header.table_bytes, bytearray(STEP_BYTES))
+    return table == header.table_digest and has_head(running, header)
 
 
 def has_head(partition, header):

@@ -85,6 +85,26 @@ def use_network(nic):
     _state.nic = nic
 
 
+def interface():
+    """The network of this board: pre-boot's, or the Wi-Fi station.
+
+    Raises OSError; ImportError or AttributeError in a build without Wi-Fi.
+    """
+    nic = _state.nic
+    if nic is None:
+        import network
+
+        nic = network.WLAN(network.STA_IF)
+    return nic
+
+
+def on_trial():
+    """Whether this firmware is on trial, and not confirmed yet."""
+    if not _state.known:
+        _look()
+    return _state.trial is not None
+
+
 def alive(check=None):
     """The application works. True when there is nothing (more) to confirm.
 
@@ -180,13 +200,8 @@ def _look():
 
 
 def _is_online():
-    nic = _state.nic
     try:
-        if nic is None:
-            import network
-
-            nic = network.WLAN(network.STA_IF)
-        return nic.isconnected()
+        return interface().isconnected()
     except (OSError, AttributeError, ImportError):  # or a build without Wi-Fi
         return False
 
@@ -194,10 +209,11 @@ def _is_online():
 def _news(journal):
     from .news import News
 
-    return News(journal, _settings())
+    return News(journal, settings())
 
 
-def _settings():
+def settings():
+    """The board's settings: pre-boot's, or those of gapcast.json, or the defaults."""
     if _state.config is None:
         from .config import load_config
 
@@ -212,7 +228,7 @@ def _report(journal):
     """Tell the server, once, for at most a second; what does not get through goes with the next boot."""
     from . import port
 
-    config = _settings()
+    config = settings()
     if _state.nic is None or not config["server"] or not journal.get("news"):
         return
     try:

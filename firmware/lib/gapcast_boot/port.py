@@ -18,6 +18,7 @@ import time
 # Below the ESP32's step of 100 ms: it then waits one step and readinto gives None, or what it has
 # so far. From 0.1 on it would raise ETIMEDOUT, and lose the count of a short datagram.
 READ_TIMEOUT_S = 0.05
+NO_WAIT = 0  # a timeout: what is not there at once is EAGAIN
 DEAF = -1  # frames(): this socket will never hear again, open a new one
 _CONTROL_BYTES = 512
 _SMALL_HEAP_BYTES = 256 * 1024
@@ -105,11 +106,11 @@ def resolve(host, port):
     return socket.getaddrinfo(host, port)[0][-1]
 
 
-def open_udp(local_ip):
-    """A UDP socket on an ephemeral port, with the read timeout set."""
+def open_udp(local_ip, timeout_s=READ_TIMEOUT_S):
+    """A UDP socket on an ephemeral port, with the read timeout set; NO_WAIT for one that never waits."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((local_ip, 0))
-    sock.settimeout(READ_TIMEOUT_S)
+    sock.settimeout(timeout_s)
     return sock
 
 
@@ -119,13 +120,29 @@ def open_group(groups, port, interface_ip, source):
     Connecting it makes the network stack itself discard foreign senders, so the receive loop
     can use readinto, which does not tell the sender.
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("", port))
-    for group in groups:
-        sock.setsockopt(0, _IP_ADD_MEMBERSHIP, _ip_bytes(group) + _ip_bytes(interface_ip))
+    sock = _joined(groups, port, interface_ip)
     sock.connect(source)
     sock.settimeout(READ_TIMEOUT_S)
+    return sock
+
+
+def open_public(group, port, interface_ip):
+    """A socket that hears this group at `port`, from anybody, and never waits."""
+    sock = _joined((group,), port, interface_ip)
+    sock.settimeout(NO_WAIT)
+    return sock
+
+
+def _joined(groups, port, interface_ip):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("", port))
+        for group in groups:
+            sock.setsockopt(0, _IP_ADD_MEMBERSHIP, _ip_bytes(group) + _ip_bytes(interface_ip))
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
@@ -192,10 +209,11 @@ class Waiting:
 
 
 class ControlPort:
-    """A connected socket that is looked at now and then, without waiting."""
+    """A socket that is looked at now and then, without waiting."""
 
     def __init__(self, sock):
         self.sock = sock
+        self.deaf = False  # for ever: an empty datagram came
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
@@ -207,9 +225,13 @@ class ControlPort:
 
     def _receive(self):
         try:
-            return self.sock.recv(_CONTROL_BYTES) or None
+            data = self.sock.recv(_CONTROL_BYTES)
         except OSError:
             return None
+        if not data:
+            self.deaf = True
+            return None
+        return data
 
     def close(self):
         self._poll.unregister(self.sock)

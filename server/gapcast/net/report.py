@@ -136,6 +136,7 @@ _FORMS = {
     "session_closed": "{group}: session over: {reason}, {seconds:.2f} s",
     "transfer_open": "{address}: asks for {name}, {blocks} blocks of {blksize} bytes, ranges: {ranges}",
     "transfer_done": "{address}: {name}: {outcome} {text}: {bytes} bytes in {seconds:.2f} s",
+    "announced": "{name}: a new image, {content_id}; boards that run are told of it",
     "scan_truncated": "more than {entries} files and folders: some containers are not found by their id",
     "plain_limited": "{address}: a request without options goes unanswered: too many a second, or forged",
     "refused": "{address}: refused {name}: {reason}",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gapcast.fleet.schema import default_path
+from gapcast.net.announcing import Announcing
 from gapcast.net.endpoint import Endpoint
 from gapcast.net.ports import Ports
 from gapcast.net.pump import Pump
@@ -53,6 +54,7 @@ class Config:
 
     rate_bps: None is unlimited. interface: an address for multicast, or None. state: the file with what
     boards reported. require_options: refuse requests without options, which only long DATA can answer.
+    announce: tell boards whose application runs of new images.
     """
 
     rate_bps: float | None = None
@@ -60,6 +62,7 @@ class Config:
     settings: Settings = field(default_factory=Settings)
     state: Path = field(default_factory=default_path)
     require_options: bool = False
+    announce: bool = True
 
 
 class Server:
@@ -78,6 +81,7 @@ class Server:
         self._ports = Ports(self._loop, main.getsockname()[0], config.interface, self._pump, report)
         self._transfers = Transfers(self._ports, config.require_options)
         self._receptions = Receptions(self._ports, config.state)
+        self._announcing = Announcing(store.root, main.getsockname()[0], config.interface, report)
         self._stopping = asyncio.Event()
         self._truncated_told = False
 
@@ -87,6 +91,8 @@ class Server:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._stopping.set)
         self._loop.add_reader(self._main.fileno(), self._on_readable)
+        if self._config.announce:
+            self._announcing.start()
         self._report.line("listening", {"address": address, "port": port, "root": self._store.root})
         try:
             while not self._stopping.is_set():
@@ -119,6 +125,7 @@ class Server:
             endpoint.close()
         self._transfers.close()
         self._receptions.close()
+        self._announcing.close()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.remove_signal_handler(number)
         self._report.stopped()
@@ -151,6 +158,7 @@ class Server:
                 return
             request = read_request(data)
             name = request.name
+            self._announcing.asked(asked)
             self._serve(request, source, asked)
         except PeerError as error:
             self._refuse(error, name, source, len(data))

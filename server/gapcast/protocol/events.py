@@ -180,6 +180,15 @@ class ReportStored(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Announced(Event):
+    """An image is new; boards whose application runs are told of it. content_id: 32 hex digits."""
+
+    kind: ClassVar[str] = "announced"
+    name: str
+    content_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused(Event):
     """A request, or a report, that was refused. reason: the name of the drop."""
 
