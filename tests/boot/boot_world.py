@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import socket
@@ -29,6 +30,7 @@ SIM_MODULES = ("esp32", "sim_ota", "sim_flash", "sim_power", "sim_nvs", "sim_tim
 # in the order of their imports; the last ones are loaded when they are needed
 BOOT_MODULES = ("agent", "flash", "transfer", "net", "port", "config", "journal", "trial", "news", "health")
 BOOT_MODULES += ("judge", "refusal", "updating", "salvage", "reporting")
+BOOT_MODULES += ("watching", "watching_hearing", "watching_question")
 SECTOR = 4096
 CHIP = chip_of_board("SIM")
 
@@ -53,6 +55,7 @@ class World:
         self.trial: Any = modules["gapcast_boot.trial"]
         self.health: Any = modules["gapcast_boot.health"]
         self.updating: Any = modules["gapcast_boot.updating"]
+        self.watching: Any = modules["gapcast_boot.watching"]
         self.power: Any = modules["sim_power"]
         self.timer: Any = modules["sim_timer"]
         self.transfer: Any = modules["gapcast_boot.transfer"]
@@ -145,6 +148,7 @@ def open_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]
     }
     for name, function in names.items():
         monkeypatch.setattr(time, name, function, raising=False)
+    monkeypatch.setattr(asyncio, "sleep_ms", lambda ms: asyncio.sleep(ms / 1000), raising=False)
     monkeypatch.setattr(gc, "mem_alloc", lambda: 0, raising=False)
     # A whole test run is in this heap: collecting it at each phase of each boot is what would take the time.
     monkeypatch.setattr(gc, "collect", lambda: 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from boot_world import MiniServer, World, files_of, make_container, open_world
 from shipped import FACTORY, Board
+from watch_bench import Watching
+
+_watched = itertools.count()
 
 
 @pytest.fixture
@@ -25,3 +30,13 @@ def board(world: World) -> Iterator[Board]:
     world.program("ota_0", FACTORY)
     with MiniServer(files_of(make_container())).running() as server:
         yield Board(world, server)
+
+
+@pytest.fixture
+def watching(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watching]:
+    """The factory's image runs, and the server has none. Its name is this test's own: the group is not."""
+    with MiniServer({}).running() as server:
+        bench = Watching(world, server, f"w{os.getpid()}-{next(_watched)}", monkeypatch)
+        bench.boot()
+        server.requests.clear()
+        yield bench

@@ -15,7 +15,7 @@ GOLDEN = binascii.unhexlify(VECTOR["datagram"].replace(" ", ""))
 
 def test_the_golden_datagram():
     assert announcement.pack_announcement(VECTOR["name"], VECTOR["gap"], VECTOR["wait_ms"]) == GOLDEN
-    assert (announcement.GROUP, announcement.PORT) == (VECTOR["group"], VECTOR["port"])
+    assert (VECTOR["group"], VECTOR["port"]) == (announcement.GROUP, announcement.PORT)
 
 
 def test_what_was_packed_is_parsed():

@@ -15,12 +15,13 @@ import binascii
 
 import machine
 
-from gapcast_core import announcement, container
+from gapcast_core import container
 from gapcast_core.errors import GapcastError, PeerError
 
 from . import flash, health, port
 from .journal import ID_BYTES, Journal
 from .refusal import Refused
+from .watching_hearing import Budget, Hearing
 from .watching_question import fetch_header
 
 POLL_MS = 250
@@ -29,11 +30,9 @@ ALLOW_EVERY_MS = 3000
 SPREAD_MS = 2000  # at least: a whole fleet hears the same announcement
 HOLD_MS = 4000  # found before it was announced: the others hear of it in a moment
 FRESH_MS = 20000  # so old an answer may be to reset for it
-REJOIN_MS = 1000  # from one try to hear announcements to the next
 # Questions for announcements: so many at once, then one in so long, whatever is announced by whomever.
 BURST_QUESTIONS = 3
 QUESTION_MS = 60000
-MAX_HEARD = 4  # announcements at one look: a flood must not hold the application up
 # A reset that did not bring the image is repeated: after 10 minutes, 20, 40, ... of running, a day at most.
 RETRY_MS = 600000
 MAX_RETRY_MS = 86400000
@@ -67,8 +66,8 @@ class Watch:
         self._told = []
         self._server = None
         self._nic = None
-        self._group = None  # where announcements come in; None while the network is down
-        self._join_ms = 0  # not to be tried before
+        self.hearing = Hearing(self._hint, self._tell)
+        self._budget = Budget(BURST_QUESTIONS, QUESTION_MS)
         # Boards that were switched on together have just asked, together.
         self._ask_ms = self._every_ms * port.random_16() >> 16
         self._answered_ms = 0
@@ -77,8 +76,6 @@ class Watch:
         self._denied = None  # content id that was announced, but not by our server
         self._meet_ms = 0  # when those that heard it come in together
         self._met = False
-        self._left = BURST_QUESTIONS  # for announcements
-        self._refill_ms = QUESTION_MS
         self._offer = None
         self._come_ms = 0  # not before
 
@@ -93,7 +90,7 @@ class Watch:
                 except Exception as exc:  # the application goes on, and so does this
                     self._tell(exc)
         finally:
-            self._leave()
+            self.hearing.leave()
 
     # -- each poll: allocates nothing while nothing happens ---------------------------------
 
@@ -105,67 +102,30 @@ class Watch:
         if self._nic is None:
             self._nic = health.interface()
         if not self._nic.isconnected():
-            self._leave()  # a membership does not outlive the connection
+            self.hearing.leave()  # a membership does not outlive the connection
             return False
-        if self._group is None and now_ms >= self._join_ms:
-            self._join_ms = now_ms + REJOIN_MS
-            self._join()
-        if self._group is not None:
-            self._listen(now_ms)
+        self.hearing.look(self._nic, now_ms)
         return now_ms >= self._ask_ms or (self._offer is not None and now_ms >= self._come_ms)
-
-    def _join(self):
-        local_ip = self._nic.ifconfig()[0]
-        self._group = port.ControlPort(port.open_public(announcement.GROUP, announcement.PORT, local_ip))
-
-    def _leave(self):
-        if self._group is not None:
-            self._group.close()
-            self._group = None
-
-    def _listen(self, now_ms):
-        for _waiting in range(MAX_HEARD):
-            data = self._group.read()
-            if data is None:
-                break
-            self._heard(data, now_ms)
-        if self._group.deaf:
-            self._leave()
 
     # -- announcements ----------------------------------------------------------------------
 
-    def _heard(self, data, now_ms):
-        try:
-            name, content_id, wait_ms = announcement.parse_announcement(data)
-        except PeerError:
-            return
-        if name != health.settings()["image"]:
-            return
+    def _hint(self, content_id, wait_ms, now_ms):
+        """Somebody says that our image is this one now, and that boards come in after `wait_ms`."""
         counts["announcements"] += 1
         if self._offer is not None and content_id == self._offer.id:
             self._meet(now_ms + wait_ms)
-        elif content_id not in (self._seen, self._denied, self._announced) and self._may_ask(now_ms):
-            self._announced = content_id
-            self._meet_ms = now_ms + wait_ms
-            spread_ms = max(SPREAD_MS, wait_ms * 3 // 4)
-            self._ask_ms = min(self._ask_ms, now_ms + (spread_ms * port.random_16() >> 16))
+        elif self._announced is None and content_id not in (self._seen, self._denied):
+            if self._budget.take(now_ms):
+                self._announced = content_id
+                self._meet_ms = now_ms + wait_ms
+                spread_ms = max(SPREAD_MS, wait_ms * 3 // 4)
+                self._ask_ms = min(self._ask_ms, now_ms + (spread_ms * port.random_16() >> 16))
 
     def _meet(self, meet_ms):
         """Come in then, with the others. Believed once: nobody can put it off again and again."""
         if not self._met:
             self._met = True
             self._come_ms = max(self._come_ms, meet_ms)
-
-    def _may_ask(self, now_ms):
-        """Take one of the questions that announcements may cost."""
-        if now_ms >= self._refill_ms:
-            refills = 1 + (now_ms - self._refill_ms) // QUESTION_MS
-            self._refill_ms += refills * QUESTION_MS
-            self._left = min(self._left + refills, BURST_QUESTIONS)
-        if not self._left:
-            return False
-        self._left -= 1
-        return True
 
     # -- asking -----------------------------------------------------------------------------
 
