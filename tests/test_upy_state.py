@@ -1,4 +1,4 @@
-"""What a board runs for each packet, symbol, slice, report or chunk allocates no state: see upy_state.py."""
+"""What a board runs for each packet, symbol, slice, report, chunk or poll allocates no state: see upy_state.py."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ HOT = {
     "gapcast_boot/download.py": """
         Download.stalled Download.overdue Download.write Download.load Download.store Download._view
         Download.tell""",
+    "gapcast_boot/watching.py": "Watch._look",
+    "gapcast_boot/watching_hearing.py": "Hearing.look",
     "gapcast_boot/flash.py": """
         SlotSink.is_blank_sector SlotSink.read SlotSink.load SlotSink.write SlotSink.erase
         SlotSink.chunk_matches _digest""",

@@ -27,6 +27,7 @@ _EXCEPTION_WORDS = 3  # mp_exc_stack_t
 _BYTECODE = 0
 _SCOPES = (
     ast.FunctionDef,
+    ast.AsyncFunctionDef,
     ast.ClassDef,
     ast.Lambda,
     ast.ListComp,

@@ -170,7 +170,7 @@ def test_the_application_that_hangs(runtime: str, tmp_path: Path) -> None:
 
 
 def test_every_application_is_python_and_small() -> None:
-    assert set(APPS) == {"ok", "exception", "hang", "offline", "silent"}
+    assert set(APPS) == {"ok", "exception", "hang", "offline", "silent", "watch"}
     for app in APPS:
         source = main_source("x" * 31, app)
         assert source.splitlines() == [line.rstrip() for line in source.splitlines()]

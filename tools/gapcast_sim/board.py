@@ -28,7 +28,7 @@ MAX_ERROR_LINES = 6  # of a traceback, the last of which is the reason
 
 
 class SimBoard:
-    """Runs one board until its application has started, it failed, or its time is up."""
+    """Runs one board until its application has run for a while, it failed, or its time is up."""
 
     def __init__(
         self,
@@ -54,6 +54,11 @@ class SimBoard:
         return self.recorder.result
 
     @property
+    def _limit_s(self) -> float:
+        """For the work, and for what comes between."""
+        return self.spec.limit_s + (self.spec.run_s or 0)
+
+    @property
     def ok(self) -> bool:
         """The new version runs (or the raw file is complete)."""
         result = self.result
@@ -66,12 +71,12 @@ class SimBoard:
         """Switch on; a board that resets, or lost its power, is started again."""
         hold_s = GO_LIMIT_S if self.spec.go_file else max(self.spec.at_s - time.time(), 0.0)
         try:
-            async with asyncio.timeout(hold_s + self.spec.limit_s) as self._limit:
+            async with asyncio.timeout(hold_s + self._limit_s) as self._limit:
                 await self._boot_until_done()
         except TimeoutError:
             if not self.ok:
                 trial = ": its application is on trial still" if self._on_trial else ""
-                self._fail(f"not finished after {self.spec.limit_s:g} s{trial}")
+                self._fail(f"not finished after {self._limit_s:g} s{trial}")
         except OSError as error:  # no memory, or no file descriptors, for one more process
             self._fail(f"cannot be started: {error.strerror}")
         finally:
@@ -151,7 +156,7 @@ class SimBoard:
             self._on_event(self, event)
 
     def _judge_trial(self, event: Event) -> None:
-        """Once an application is not, or no longer, on trial, it has APP_GRACE_S to show that it lives."""
+        """Once an application is not, or no longer, on trial, it has a while to show that it lives."""
         kind = event["event"]
         if kind == "result" and event["outcome"] == "on_trial":
             self._on_trial = True
@@ -159,15 +164,16 @@ class SimBoard:
             self._on_trial = False
         started = kind == "app" or (kind == "confirmed" and self.recorder.phase == "running")
         if started and not self._on_trial and self._grace is None:
-            self._grace = asyncio.get_running_loop().call_later(APP_GRACE_S, self._end_grace)
+            run_s = APP_GRACE_S if self.spec.run_s is None else self.spec.run_s
+            self._grace = asyncio.get_running_loop().call_later(run_s, self.seen_enough)
 
     def _restart_limit(self) -> None:
         """However long it was held before: the limit is for the work."""
         if self._limit is not None and not self._limit.expired():
-            self._limit.reschedule(asyncio.get_running_loop().time() + self.spec.limit_s)
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._limit_s)
 
-    def _end_grace(self) -> None:
-        """The application keeps running, as firmware does: seen enough."""
+    def seen_enough(self) -> None:
+        """The application keeps running, as firmware does: this is the end of the run."""
         if self._process is not None and self._process.returncode is None:
             self._grace_over = True
             self._process.kill()

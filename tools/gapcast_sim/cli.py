@@ -32,6 +32,7 @@ class Options(BoardOptions):
     at_s: float
     raw: bool
     report_key_file: Path | None
+    run_s: float | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +63,7 @@ class Options(BoardOptions):
             report_key=read_key(self.report_key_file).hex() if self.report_key_file else None,
             health_ms=self.health_ms,
             power_cuts=self.power_cuts,
+            run_s=self.run_s,
         )
 
 
@@ -78,6 +80,13 @@ class Options(BoardOptions):
     "--report-key-file",
     type=click.Path(path_type=Path),
     help="File with the key of its reports (`gapcast fleet add --key-out`); without one it sends none.",
+)
+@click.option(
+    "--run",
+    "run_s",
+    type=click.FloatRange(0.1, 86_400),
+    metavar="SECONDS",
+    help="Let its application run so long, anew after each reset.  [default: until it is seen to live]",
 )
 @click.option("--raw", is_flag=True, help="Keep any plain file as raw.bin; no image checks.")
 @board_options(loss=0.0)

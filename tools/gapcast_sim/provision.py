@@ -51,6 +51,9 @@ class BoardSpec:
     image_bytes: int | None = None  # of the container, as far as it is known here
     wifi: str = "ok"  # see boards/SIM/network.py
     wifi_ms: int = 0  # that it takes to connect
+    run_s: float | None = (
+        None  # how long to let its application run; None: as long as it takes to see it live
+    )
 
     @property
     def mac(self) -> str:

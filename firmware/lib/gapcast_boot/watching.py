@@ -114,12 +114,14 @@ class Watch:
         counts["announcements"] += 1
         if self._offer is not None and content_id == self._offer.id:
             self._meet(now_ms + wait_ms)
-        elif self._announced is None and content_id not in (self._seen, self._denied):
-            if self._budget.take(now_ms):
-                self._announced = content_id
-                self._meet_ms = now_ms + wait_ms
-                spread_ms = max(SPREAD_MS, wait_ms * 3 // 4)
-                self._ask_ms = min(self._ask_ms, now_ms + (spread_ms * port.random_16() >> 16))
+            return
+        is_known = content_id in (self._seen, self._denied)
+        if is_known or self._announced is not None or not self._budget.take(now_ms):
+            return
+        self._announced = content_id
+        self._meet_ms = now_ms + wait_ms
+        spread_ms = max(SPREAD_MS, wait_ms * 3 // 4)
+        self._ask_ms = min(self._ask_ms, now_ms + (spread_ms * port.random_16() >> 16))
 
     def _meet(self, meet_ms):
         """Come in then, with the others. Believed once: nobody can put it off again and again."""

@@ -12,7 +12,7 @@ MAX_HEARD = 4  # datagrams at one look: a flood must not hold the application up
 class Hearing:
     """The group's socket, there while the network is.
 
-    on_hint: called with the content id that was announced for this board's image, the wait in ms, and the time.
+    on_hint: called with the content id that was announced for this board's image, the wait in ms, and now.
     tell: called with an OSError when the group cannot be joined.
     """
 

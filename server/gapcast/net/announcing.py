@@ -47,9 +47,12 @@ class Announcing:
         self._thread = ThreadPoolExecutor(1, "announcing")
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """From now on what changes is announced."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+    async def start(self) -> None:
+        """Look what there is; from then on what changes is announced."""
+        loop = asyncio.get_running_loop()
+        announcer = Announcer(loop.time())
+        rest_s = await self._look(announcer)
+        self._task = loop.create_task(self._run(announcer, rest_s))
 
     def asked(self, address: str) -> None:
         """A board asked this address of ours: boards are to be reached through its interface."""
@@ -64,15 +67,19 @@ class Announcing:
             sock.close()
         self._sockets.clear()
 
-    async def _run(self) -> None:
+    async def _run(self, announcer: Announcer, rest_s: float) -> None:
         loop = asyncio.get_running_loop()
-        announcer = Announcer(loop.time())
         while True:
-            started = time.monotonic()
-            found = await loop.run_in_executor(self._thread, self._gallery.look)
-            announcer.look(found, loop.time())
-            rest_s = max(LOOK_S, LOOK_SHARE * (time.monotonic() - started))
             await self._speak(announcer, loop.time() + rest_s)
+            rest_s = await self._look(announcer)
+
+    async def _look(self, announcer: Announcer) -> float:
+        """Seconds until the next look."""
+        loop = asyncio.get_running_loop()
+        started = time.monotonic()
+        found = await loop.run_in_executor(self._thread, self._gallery.look)
+        announcer.look(found, loop.time())
+        return max(LOOK_S, LOOK_SHARE * (time.monotonic() - started))
 
     async def _speak(self, announcer: Announcer, until: float) -> None:
         """What is due, until the next look."""

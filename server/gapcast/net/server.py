@@ -92,7 +92,7 @@ class Server:
             self._loop.add_signal_handler(number, self._stopping.set)
         self._loop.add_reader(self._main.fileno(), self._on_readable)
         if self._config.announce:
-            self._announcing.start()
+            await self._announcing.start()
         self._report.line("listening", {"address": address, "port": port, "root": self._store.root})
         try:
             while not self._stopping.is_set():

@@ -14,14 +14,9 @@ from gapcast_core.announcement import pack_announcement
 from gapcast_core.errors import UsageError
 
 SETTLE_S = 2.0  # a file that is being copied over another may be whole by its size, and change still
-BURST_AT_S = (
-    0.0,
-    1.0,
-    2.5,
-    4.5,
-    7.0,
-)  # a board in modem sleep may miss one; all of five at 20 % loss: 1 in 3000
-MEET_S = 10.0  # after the first: when the boards that heard any of them come in
+# A board in modem sleep may miss one; at 20 % loss one in 3000 misses all five.
+BURST_AT_S = (0.0, 0.8, 1.8, 3.0, 4.5)
+MEET_S = 6.0  # after the first: when the boards that heard any of them come in
 AGAIN_S = 60.0  # for boards that were away, or ask but once in hours
 SPACING_S = 0.05  # at most 20 a second in all, of 512 bytes: 11 kB/s with headers
 MAX_IMAGES = 256  # announced; a root of thousands would take minutes for each round
