@@ -1,4 +1,4 @@
-"""What a board runs for each packet, symbol, slice, report, chunk or poll allocates no state: see upy_state.py."""
+"""What a board runs per packet, symbol, slice, report, chunk or poll allocates no state: see upy_state.py."""
 
 from __future__ import annotations
 

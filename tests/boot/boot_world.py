@@ -30,7 +30,7 @@ SIM_MODULES = ("esp32", "sim_ota", "sim_flash", "sim_power", "sim_nvs", "sim_tim
 # in the order of their imports; the last ones are loaded when they are needed
 BOOT_MODULES = ("agent", "flash", "transfer", "net", "port", "config", "journal", "trial", "news", "health")
 BOOT_MODULES += ("judge", "refusal", "updating", "salvage", "reporting")
-BOOT_MODULES += ("watching", "watching_hearing", "watching_question")
+BOOT_MODULES += ("watching", "watching_hearing", "watching_question", "watching_resets")
 SECTOR = 4096
 CHIP = chip_of_board("SIM")
 

@@ -198,17 +198,30 @@ def test_a_reset_that_brought_nothing_is_not_repeated_soon(watching: Watching) -
     async def look(watch: Any) -> None:
         watches.append(watch)
 
-    for resets in (1, 2, 3):
-        assert not watching.run(until=lambda: watching.counts("offers") > resets, beside=look)  # noqa: B023
-        wait_ms = watches[-1]._come_ms
-        assert wait_ms == watching.module.RETRY_MS << resets - 1
-        journal = watching.world.journal.Journal()
-        journal.put("watch", bytes([resets + 1]) + journal.get("watch")[1:])
-    journal.put("watch", bytes([200]) + journal.get("watch")[1:])
-    watching.run(until=lambda: watching.counts("offers") > 4, beside=look)
-    assert watches[-1]._come_ms == watching.module.MAX_RETRY_MS
+    offers = watching.counts("offers")
+    assert not watching.run(until=lambda: watching.counts("offers") > offers, beside=look)
+    assert watches[0]._come_ms == 600_000
     watching.publish(make_container(version="2.0.1", seed=4))
     assert watching.run()  # another image is another matter
+
+
+def test_however_many_images_are_offered_resets_become_rare(watching: Watching) -> None:
+    """Somebody answers with headers that he recorded, one after the other."""
+    resets = watching.world.modules["gapcast_boot.watching_resets"]
+    journal = watching.world.journal.Journal()
+    waits = []
+    for number in range(20):
+        content = bytes([number % 3 + 1]) * 16
+        waits.append(resets.wait_ms(journal, content))
+        resets.note(journal, content)
+    minutes = [wait_ms // 60_000 for wait_ms in waits]
+    assert minutes == [0, 0, 0, 0, 80, 160, 320, 640, 1280] + [1440] * 11  # a day
+    assert resets.wait_ms(journal, bytes([2]) * 16) == 86_400_000
+    # Other firmware starts anew.
+    watching.publish(make_container())
+    assert watching.boot().reset
+    watching.world.power_on()
+    assert resets.wait_ms(journal, bytes([2]) * 16) == 0
 
 
 def test_a_board_that_cannot_remember_does_not_reset(

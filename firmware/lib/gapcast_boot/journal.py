@@ -9,7 +9,7 @@ values are blobs. NVS of an OTA table is 16 KiB: what is kept here is below 1 Ki
     reason    why the trial ended badly            error     the last failure of pre-boot
     seq       of reports, u32                      news      a report that is not delivered yet
     told      what the last report was about, so that the same is not told at every boot
-    watch     the image that the application was reset for last, and how often (watching.py)
+    watch     how often the running firmware was reset for an image, and for which (watching_resets.py)
 """
 
 import struct

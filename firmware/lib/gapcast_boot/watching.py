@@ -19,7 +19,7 @@ from gapcast_core import container
 from gapcast_core.errors import GapcastError, PeerError
 
 from . import flash, health, port
-from .journal import ID_BYTES, Journal
+from .journal import Journal
 from .refusal import Refused
 from .watching_hearing import Budget, Hearing
 from .watching_question import fetch_header
@@ -33,12 +33,7 @@ FRESH_MS = 20000  # so old an answer may be to reset for it
 # Questions for announcements: so many at once, then one in so long, whatever is announced by whomever.
 BURST_QUESTIONS = 3
 QUESTION_MS = 60000
-# A reset that did not bring the image is repeated: after 10 minutes, 20, 40, ... of running, a day at most.
-RETRY_MS = 600000
-MAX_RETRY_MS = 86400000
-MAX_RESETS = 255
 MAX_TOLD = 8  # errors that are printed, each once
-_KEY = "watch"
 _JUDGING = ("gapcast_boot.judge", "gapcast_core.signature", "gapcast_core.appimage")
 
 # What happened so far, for applications that want to know. refused: headers that pre-boot would not take.
@@ -195,11 +190,13 @@ class Watch:
         counts["offers"] += 1
         now_ms = self._clock.now_ms()
         self._met = was_announced
-        resets = _resets_for(Journal(), offer)
-        if resets:  # it has not helped so far
-            self._come_ms = max(now_ms, min(RETRY_MS << resets - 1, MAX_RETRY_MS))
-        else:
-            self._come_ms = max(now_ms, self._meet_ms) if was_announced else now_ms + HOLD_MS
+        from . import watching_resets
+
+        self._come_ms = max(now_ms, self._meet_ms) if was_announced else now_ms + HOLD_MS
+        retry_ms = watching_resets.wait_ms(Journal(), binascii.unhexlify(offer.id))
+        if retry_ms:  # it has not helped so far
+            self._met = True
+            self._come_ms = max(self._come_ms, retry_ms)
         self._offer = offer
 
     # -- coming in --------------------------------------------------------------------------
@@ -216,14 +213,9 @@ class Watch:
             await self._ask()
         if self._offer is not offer or health.on_trial():
             return  # withdrawn, or another one, which the application has to allow anew
-        journal = Journal()
-        count = min(_resets_for(journal, offer) + 1, MAX_RESETS)
-        value = bytes([count]) + binascii.unhexlify(offer.id)
-        try:
-            journal.put(_KEY, value)
-        except OSError:  # a board that cannot remember would reset again and again
-            journal.make_room()
-            journal.put(_KEY, value)
+        from . import watching_resets
+
+        watching_resets.note(Journal(), binascii.unhexlify(offer.id))
         machine.reset()
 
     async def _is_allowed(self, offer):
@@ -248,11 +240,3 @@ class Watch:
         if text not in self._told and len(self._told) < MAX_TOLD:
             self._told.append(text)
             print("gapcast: watch:", text)
-
-
-def _resets_for(journal, offer):
-    """How often the application was reset for this very container."""
-    value = journal.get(_KEY)
-    if len(value) != 1 + ID_BYTES or value[1:] != binascii.unhexlify(offer.id):
-        return 0
-    return value[0]
