@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from boot_world import CHIP
+from sim_help import gapcast
 
 from gapcast.image.build import build_container
 from gapcast.image.keys import board_key_text, make_key
@@ -79,6 +80,12 @@ class Bench:
         while not all(done(board) for board in boards):
             self.changed.clear()
             await self.changed.wait()
+
+
+def test_run_wants_some_time(tmp_path: Path) -> None:
+    done = gapcast("board", "--server", "127.0.0.1", "--image", "x", "--flash", tmp_path, "--run", 0)
+    assert done.returncode == 2
+    assert "--run" in done.stderr
 
 
 async def roll_out(bench: Bench) -> list[BoardResult]:
