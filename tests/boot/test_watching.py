@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,26 @@ def test_a_damaged_header_is_asked_for_again(watching: Watching) -> None:
         watching.publish(container)
 
     assert watching.run(beside=mend)
+
+
+def test_a_verdict_that_failed_is_made_again(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVS or flash that cannot be read for a moment must not hide an image for good."""
+    container = make_container()
+    watching.publish(container)
+    for name in ("_judged", "_accept"):
+        failing = [OSError(errno.EIO, "not now")] * 2
+        method = getattr(watching.module.Watch, name)
+
+        def fail(*arguments: Any, failing: Any = failing, method: Any = method) -> Any:
+            if failing:
+                raise failing.pop()
+            return method(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(watching.module.Watch, name, fail)
+            assert watching.run()
+        watching.world.journal.Journal().drop("watch")
+    assert watching.counts("errors") == 4
 
 
 # ---- on trial ----

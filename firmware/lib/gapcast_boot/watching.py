@@ -146,12 +146,11 @@ class Watch:
             if announced is not None and announced != content_id:
                 self._denied = announced
             return
-        self._offer = None
-        self._denied = None
+        self._offer = self._denied = self._seen = None  # until it is judged, whatever is raised here
         offer = None if raw is None else self._judged(raw, content_id)
-        self._seen = content_id
         if offer is not None:
             self._accept(offer, announced == content_id)
+        self._seen = content_id
 
     async def _fetch(self):
         """The header's bytes, None when the server has no image. Raises PeerError, OSError, ValueError."""
@@ -190,9 +189,9 @@ class Watch:
         counts["offers"] += 1
         now_ms = self._clock.now_ms()
         self._met = was_announced
+        self._come_ms = max(now_ms, self._meet_ms) if was_announced else now_ms + HOLD_MS
         from . import watching_resets
 
-        self._come_ms = max(now_ms, self._meet_ms) if was_announced else now_ms + HOLD_MS
         retry_ms = watching_resets.wait_ms(Journal(), binascii.unhexlify(offer.id))
         if retry_ms:  # it has not helped so far
             self._met = True
