@@ -127,10 +127,10 @@ def test_boards_without_micropython_and_ports_in_trouble(
         code, out, _ = run(capsys, "ports", "--port", one.port, "--port", two.port)
         assert code == 1
         lines = out.splitlines()
-        assert lines[1].split()[:5] == [str(one.port), "esp32s3", "240ac4000001", "no", "answer"]
+        assert lines[1].split()[:5] == [str(one.port), "esp32s3", "240ac4000001", "none", "?"]
         assert lines[2].split()[:2] == [str(two.port), "busy"]
-        assert lines[3].startswith(f"{two.port} is ")
-        assert f"(pid {pid})" in lines[3]
+        assert lines[4].startswith(f"{two.port} is ")
+        assert f"(pid {pid})" in lines[4]
 
 
 @pytest.mark.usefixtures("micropython")

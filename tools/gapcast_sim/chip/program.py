@@ -228,8 +228,19 @@ class MicroPythonProgram:
         pause_s = self._interrupted_s + INTERRUPT_PAUSE_S - time.monotonic()
         if pause_s > 0:
             time.sleep(pause_s)
-        process.send_signal(signal.SIGINT)
+        if not _would_die(process.pid):
+            process.send_signal(signal.SIGINT)
         self._interrupted_s = time.monotonic()
+
+
+def _would_die(pid: int) -> bool:
+    """Whether SIGINT still kills that process: it has just been started. No board hears Ctrl-C then."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    masks = dict(line.split(":\t", 1) for line in text.splitlines() if line.startswith(("SigIgn", "SigCgt")))
+    return not any(int(mask, 16) >> (signal.SIGINT - 1) & 1 for mask in masks.values())
 
 
 def _split(data: bytes) -> list[bytes]:
