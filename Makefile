@@ -15,7 +15,8 @@ demo: $(STAMP) ## Update a bench of simulated boards on this machine
 	$(BIN)/gapcast sim --picture build/demo.html
 
 test: $(STAMP) ## Run the tests, under CPython and MicroPython
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/provision
+	$(BIN)/pytest -n 3 tests/provision
 
 lint: $(STAMP) ## Check style, types and spelling
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ _APPS = {
         "    network.WLAN(network.STA_IF).active(False)\n"
         "    while True:\n        health.alive()\n        time.sleep(0.05)\n",
     ),
+    "silent": ("it ends without saying that it is healthy.", "", ""),
     "watch": (
         "it runs on, and comes in for a new image unless the file `busy` is there.",
         "import asyncio\nimport os\n\nimport gapcast_boot\nfrom gapcast_boot import health",
@@ -50,7 +51,6 @@ _APPS = {
         'def is_idle(_offer):\n    try:\n        os.stat("busy")\n    except OSError:\n        return True\n'
         "    return False\n",
     ),
-    "silent": ("it ends without saying that it is healthy.", "", ""),
 }
 APPS = tuple(_APPS)
 
