@@ -44,7 +44,8 @@ class Mender:
         self._wait_ms = REPORT_MS
         self._end_told = 0
         self._told = 0  # generations that had gone by at the last report
-        self._lacked = 0  # symbols lacking in the last report
+        self._lacked = 0  # symbols lacking when last looked at
+        self._said = 0  # the same in the last report
         self._told_count = 0  # DATA heard until then
         self._room = 0  # of the pool, while needs are written
         self._woken = False
@@ -114,7 +115,7 @@ class Mender:
         position: the stream's next block.
         """
         unit = gen.unit_of(number)
-        if self.plan.size(unit) <= 0 or self.plan.first(unit) > position + AHEAD_BLOCKS:
+        if self.plan.size(unit) <= 0 or self.plan.first(unit) > self._stream(position) + AHEAD_BLOCKS:
             return NONE
         self.heard(now_ms)
         self.note(number)
@@ -127,6 +128,12 @@ class Mender:
             return NONE
         self._keep(unit, number, view)
         return self._solvable(unit)
+
+    def _stream(self, position):
+        """Where the stream is at least: blocks that were sent once more take the position back."""
+        if self._heard == NONE:
+            return position
+        return max(position, self.plan.end(gen.alone(self._heard)) + 1)
 
     def _reach(self, unit):
         """Symbols of it were heard."""
@@ -220,13 +227,15 @@ class Mender:
         self._ask_again_at = position + SLACK_BLOCKS
         self._reported_ms = now_ms
         self._told = passed
-        self._lacked = lacked
+        self._lacked = self._said = lacked
         return passed
 
     def _may_be_quiet(self, passed):
         """Nothing is lacking: all is here and being solved, or the last report was not long ago."""
         if passed == self.plan.count:
             return self.mendable
+        if self._woken and self._said:
+            return False  # the server waits for what it was told is lacking
         if (self.count - self._told_count) & 0xFFFF >= QUIET_DATAGRAMS:
             return False
         self._told = passed
@@ -236,7 +245,7 @@ class Mender:
     def _is_late(self, position, now_ms):
         """Whether what was reported should have come by now."""
         if self._woken or now_ms - self._frame_ms >= PAUSE_MS:
-            return self._lacked or self._told == self.plan.count
+            return self._lacked or self._said or self._told == self.plan.count
         return self._lacked and position >= self._ask_again_at
 
     def _passed(self, position):

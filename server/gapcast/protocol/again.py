@@ -11,7 +11,7 @@ from collections import deque
 
 MAX_UNIT_TIMES = 2
 FLIGHT_S = 0.02  # a report cannot know of a block that was sent within this time
-MAX_TIMES = 4  # as often is one block repeated; who still misses it fetches it by unicast
+MAX_TIMES = 8  # as often is one block repeated; who still misses it fetches it by unicast
 
 
 class Again:

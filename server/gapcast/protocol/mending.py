@@ -273,15 +273,15 @@ class Mending:
         return left
 
     def _neediest(self) -> int:
-        """A unit that some board lacks, or did not tell of."""
+        """A unit that some board lacks. The last one, while a board has not told of all: then it knows the end."""
         last = self._unit(self.plan.count - 1)
+        boards = self._boards.values()
+        if self._left(last) and any(len(board.known) < self.plan.count for board in boards):
+            return last
         for generation in range(self.plan.count - 1):
             unit = self._unit(generation)
-            if not self._left(unit):
-                continue
-            for board in self._boards.values():
-                if generation >= len(board.known) or board.known[generation]:
-                    return unit
+            if self._left(unit) and any(board.lacks(generation) for board in boards):
+                return unit
         return last
 
 

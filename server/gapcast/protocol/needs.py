@@ -44,6 +44,10 @@ class Needs:
             self.known.append(lack)
             self.base.append(base)
 
+    def lacks(self, generation: int) -> bool:
+        """Whether it needs symbols of a generation, or did not tell."""
+        return generation >= len(self.known) or self.known[generation] > 0
+
     def learn(self, place: int, count: int) -> None:
         """It had heard so many DATA (modulo 65536) of the session's first `place` ones."""
         if place - self.place < LESSON_DATAGRAMS:
