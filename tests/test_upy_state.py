@@ -26,13 +26,19 @@ HOT = {
         GapList.add GapList._find GapList._append GapList._fill GapList._split GapList._delete
         GapList._shift_up""",
     "gapcast_core/mender.py": """
-        Mender.missing Mender._can_mend Mender.stored Mender._retry Mender.note Mender.heard Mender.accept
+        Mender._can_mend Mender.stored Mender._retry Mender.note Mender.heard Mender.accept
         Mender._reach Mender._keep Mender._expect Mender._solvable Mender.done Mender.mendable
         Mender._unit Mender.report Mender._is_late Mender._passed Mender._write_needs Mender._need
-        Mender._add_surplus""",
+        Mender._tell_apart
+        Mender._find_oldest Mender._stream""",
     "gapcast_core/generations.py": """
-        Plan.of Plan.first Plan.end Plan.size Plan.passed alone whole unit_of symbol_of write_lacks _times
-        write_surplus write_text _write_number write_heard""",
+        unit_of symbol_of write_lacks _times write_surplus write_text _write_number write_heard""",
+    "gapcast_core/plan.py": """
+        Plan._seek Plan.of Plan.begin Plan.until Plan.step Plan.origin Plan.last Plan.blocks
+        Plan.first Plan.end Plan.size Plan.block Plan.passed alone whole first_of""",
+    "gapcast_core/missing.py": """
+        Missing.is_stale Missing.stored Missing.of Missing.next Missing.list Missing._list
+        Missing._after""",
     "gapcast_core/fec.py": """
         Pool.held Pool.add Pool._put Pool._place Pool.release Pool._evict Pool.next_known Pool.feed
         Pool._spread Pool.eliminate Pool._clear_column Pool._weigh Pool.block""",
@@ -44,7 +50,8 @@ HOT = {
     "gapcast_boot/mending.py": """
         MendedSession._take MendedSession._take_block MendedSession._take_symbol MendedSession._report_needs
         MendedSession._tell MendedSession._write_report MendedSession._write_heard MendedSession._begin
-        MendedSession._solve MendedSession._store""",
+        MendedSession._solve MendedSession._block
+        MendedSession._store""",
     "gapcast_boot/reading.py": "Reading._over Reading.head_in Reading._step Reading._take Reading._say",
     "gapcast_boot/download.py": """
         Download.stalled Download.overdue Download.write Download.load Download.store Download._view

@@ -121,10 +121,11 @@ class LightBoard:
 
     def _solve(self, generation: int, now_ms: int) -> None:
         while generation >= 0:
-            first = self._mender.plan.first(generation)
+            plan = self._mender.plan
             for symbol in self._mender.begin(generation):
-                self._rx.mended(first + symbol)
-                self._mender.stored(first + symbol, now_ms)
+                block = plan.block(generation, symbol)
+                self._rx.mended(block)
+                self._mender.stored(block, now_ms)
             generation = self._mender.done()
 
     def _needs(self, now_ms: int) -> None:

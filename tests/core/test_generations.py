@@ -27,13 +27,59 @@ def test_pairs_of_generations():
     plan = gen.Plan(200, 64)
     assert [gen.whole(g) for g in range(4)] == [2, 2, 5, 5]
     assert [(plan.first(u), plan.end(u), plan.size(u)) for u in (2, 5)] == [(1, 128, 128), (129, 200, 72)]
-    assert [plan.size(u) for u in (6, 7, 8)] == [-56, -120, -56], "there are no such units"
+    assert [plan.size(u) for u in (6, 7, 8)] == [0, 0, 0], "there are no such units"
     assert gen.Plan(100, 64).size(gen.whole(0)) == 100
 
 
+def test_interleaved_generations():
+    """Each block is one data symbol of one generation, and of one pair."""
+    for total in (1, 63, 65, 200, 1024, 1100, 2057, 4000):
+        plan = gen.Plan(total, 64)
+        plan.mix()
+        for unit_of in (gen.alone, gen.whole):
+            units = sorted({unit_of(generation) for generation in range(plan.count)})
+            blocks = [[plan.block(unit, j) for j in range(plan.size(unit))] for unit in units]
+            assert sorted(block for mine in blocks for block in mine) == list(range(1, total + 1))
+            for unit, mine in zip(units, blocks):
+                assert len(mine) <= (128 if unit % 3 == gen.WHOLE else 64)
+                assert all(plan.first(unit) <= block <= plan.end(unit) for block in mine)
+        for generation in range(plan.count):
+            mine = [plan.block(gen.alone(generation), j) for j in range(plan.blocks(generation))]
+            assert all(plan.of(block) == generation for block in mine)
+            assert mine == list(range(mine[0], mine[-1] + 1, plan.step(generation)))
+
+
+def test_an_interleaved_group_goes_by_as_a_whole():
+    plan = gen.Plan(2057, 64)
+    plan.mix()
+    groups = [0]
+    while groups[-1] < plan.count:
+        groups.append(plan.until(groups[-1]))
+    assert groups == [0, 16, 24, 28, 30, 32, 33], "small ones at the end"
+    assert [plan.passed(block) for block in (1, 1024, 1025, 1536, 1537, 2057, 2058)] == [
+        0,
+        0,
+        16,
+        16,
+        24,
+        32,
+        33,
+    ]
+    assert plan.step(0) == 16
+    assert abs(plan.origin(0) - plan.origin(1)) == 8, "a pair's are not neighbours"
+
+
+def test_the_blocks_asked_for_one_by_one():
+    assert gen.parse_surplus("", 9) == []
+    assert gen.parse_surplus("7,2,9", 9) == [7, 2, 9]
+    assert len(gen.parse_surplus(",".join(["5"] * 40), 9)) == gen.SURPLUS_BLOCKS
+    for bad in ("0", "10", "1-2", "1,,2", "a"):
+        refused("bad_surplus", gen.parse_surplus, bad, 9)
+
+
 def test_files_that_block_numbers_cannot_name():
-    assert gen.Plan(256 * 64, 64).fits
-    assert not gen.Plan(256 * 64 + 1, 64).fits
+    assert gen.Plan(128 * 64, 64).fits
+    assert not gen.Plan(128 * 64 + 1, 64).fits
     assert not gen.Plan(0, 64).fits
     misused(gen.Plan, 10, 0)
     misused(gen.Plan, 10, 65)
@@ -43,13 +89,15 @@ def test_a_symbol_s_number():
     assert gen.number(gen.whole(0), 0) == 0x8000
     assert gen.number(gen.whole(2), 127) == 0x817F
     assert gen.number(gen.alone(2), 0) == 0x8180
-    assert gen.number(gen.alone(255), 63) == 0xFFFF
-    for generation in (0, 1, 2, 255):
+    assert gen.number(gen.alone(127), 63) == 0xBFFF
+    for generation in (0, 1, 2, 127):
         for unit in (gen.alone(generation), gen.whole(generation)):
             for index in (0, 1, gen.max_symbols(unit) - 1):
                 number = gen.number(unit, index)
                 assert gen.unit_of(number) == unit
                 assert gen.symbol_of(number) == 128 + index
+                assert gen.unit_of(number | gen.MIXED_FLAG) == unit
+                assert not number & gen.MIXED_FLAG
 
 
 def test_the_server_s_offer():
@@ -65,7 +113,7 @@ def test_a_report_is_short():
     assert written([3]) == "3"
     assert written([0, 0, 0, 12, 7, 7]) == "0*3,12,7*2"
     assert written([100, 128, 128]) == "100,128*2"
-    assert written([0] * 256) == "0*256"
+    assert written([0] * 128) == "0*128"
 
 
 def test_a_report_says_what_it_says():
@@ -83,18 +131,19 @@ def test_a_report_that_does_not_fit_is_cut_at_the_end():
 
 
 def test_reports_that_are_refused():
-    for bad in (",", "1,", ",1", "-1", "129", "1*1", "1*0", "1*", "*2", "1*2*3", "1*257", "a", "1 ", "0x1"):
+    for bad in (",", "1,", ",1", "-1", "129", "1*1", "1*0", "1*", "*2", "1*2*3", "1*129", "a", "1 ", "0x1"):
         refused("bad_lacks", gen.parse_lacks, bad, 256)
     refused("bad_lacks", gen.parse_lacks, "1,1,1", 2)
     refused("bad_lacks", gen.parse_lacks, "1*3", 2)
     refused("bad_lacks", gen.parse_lacks, ",".join(["1"] * 300), 256)
-    assert gen.parse_lacks("1*256", 256) == [1] * 256
+    assert gen.parse_lacks("1*128", 128) == [1] * 128
 
 
 def test_what_was_heard():
-    buf = bytearray(11)
+    buf = bytearray(13)
     for pair in ((0, 0), (65535, 65535), (0x8100, 999), (7, 10000)):
-        end = gen.write_heard(buf, 0, pair[0], pair[1])
-        assert gen.parse_heard(bytes(buf[:end]).decode()) == pair
-    for bad in ("", "1", "1,", ",1", "65536,1", "1,65536", "1,2,3", "a,1"):
+        for mixed in (False, True):
+            end = gen.write_heard(buf, 0, pair[0], pair[1], mixed)
+            assert gen.parse_heard(bytes(buf[:end]).decode()) == pair + (mixed,)
+    for bad in ("", "1", "1,", ",1", "65536,1", "1,65536", "1,2,3", "1,2,0", "1,2,1,1", "a,1"):
         refused("bad_heard", gen.parse_heard, bad)

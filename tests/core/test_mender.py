@@ -35,8 +35,7 @@ def image(total=TOTAL):
 
 
 def symbol_of(data, plan, unit, symbol):
-    first = plan.first(unit) - 1
-    return slow_repair(data[first : first + plan.size(unit)], symbol)
+    return slow_repair([data[plan.block(unit, j) - 1] for j in range(plan.size(unit))], symbol)
 
 
 def number(unit, symbol):
@@ -47,17 +46,17 @@ def solve(one, data, unit):
     """Solve as the shell does; what was found, by block."""
     found = {}
     missing = one.begin(unit)
-    first = one.plan.first(unit)
     while True:
         known = one.pool.next_known()
         if known < 0:
             break
-        one.pool.feed(known, data[first + known - 1])
+        one.pool.feed(known, data[one.plan.block(unit, known) - 1])
     one.pool.solve()
     for i in range(len(missing)):
-        found[first + missing[i]] = bytes(one.pool.block(i))
-        one.gaps.add(first + missing[i])
-        one.stored(first + missing[i], 0)
+        block = one.plan.block(unit, missing[i])
+        found[block] = bytes(one.pool.block(i))
+        one.gaps.add(block)
+        one.stored(block, 0)
     return found
 
 
@@ -154,7 +153,47 @@ def test_a_generation_is_reported_when_it_has_gone_by():
     hear(one, [49], 112)
     assert reported(one, 50, 117) is None, "nothing new"
     hear(one, range(50, 65), 118)
-    assert reported(one, 65, 118) == [1], "it should have come by now"
+    assert reported(one, 65, 118) is None, "nothing says that symbols of it were sent"
+
+
+def test_what_should_have_come_is_asked_for_again():
+    data = image(96)
+    one = make(total=96)
+    hear(one, [1, 3, 4] + list(range(6, 30)), 100)
+    assert reported(one, 30, 100)[0] == 2
+    one.accept(number(0, 128), symbol_of(data, one.plan, 0, 128), 30, 106)
+    hear(one, [30], 113)
+    assert reported(one, 31, 113) is None, "more may be on their way"
+    one.note(30)
+    one.accept(number(1, 128), symbol_of(data, one.plan, 1, 128), 31, 114)
+    assert reported(one, 31, 114)[0] == 1, "symbols of the next unit come already"
+
+
+def test_symbols_of_interleaved_generations():
+    """The first one changes how all is counted; what is solved by them is right."""
+    data = image(40)
+    one = make(total=40)
+    hear(one, [1, 2, 3] + list(range(8, 41)))  # a burst of four
+    assert list(one._missing.counts) == [4, 0, 0, 0, 0, 0]
+    plan = gen.Plan(40, K)
+    plan.mix()
+    for generation in range(plan.count):
+        unit = gen.alone(generation)
+        found = one.accept(number(unit, 128) | gen.MIXED_FLAG, symbol_of(data, plan, unit, 128), 41, 5)
+        if found != mender.NONE:
+            solved = solve(one, data, found)
+            assert solved == {block: data[block - 1] for block in solved}
+            one.done()
+        if not generation:
+            assert max(one._missing.counts) < 4
+    while not one.gaps.complete:
+        unit = gen.alone(plan.of(one.gaps.next_missing(1)))
+        found = one.accept(number(unit, 129) | gen.MIXED_FLAG, symbol_of(data, plan, unit, 129), 41, 6)
+        assert found == unit
+        solved = solve(one, data, unit)
+        assert solved == {block: data[block - 1] for block in solved}
+        one.done()
+    assert one.accept(number(0, 130), bytes(BLKSIZE), 41, 7) == mender.NONE, "symbols of the other kind"
 
 
 def test_what_symbols_are_here_is_not_lacking():
@@ -282,7 +321,7 @@ def test_a_gap_list_that_runs_out_of_memory():
     for generation in range(one.plan.count):
         first = one.plan.first(gen.alone(generation))
         missing = [b for b in range(first, one.plan.end(gen.alone(generation)) + 1) if one.gaps.is_missing(b)]
-        assert one._missing[generation] == len(missing)
+        assert one._missing.counts[generation] == len(missing)
 
 
 def offered(master):

@@ -19,11 +19,14 @@ BLKSIZE = 8
 TOTAL = 29  # four generations, the last one short
 DATA = bytes(range(TOTAL * BLKSIZE))
 PLAN = generations.Plan(TOTAL, K)
+MIXED = generations.Plan(TOTAL, K)
+MIXED.mix()
 
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("block"), st.integers(1, TOTAL), st.none()),
         st.tuples(st.just("symbol"), st.sampled_from([0, 1, 2, 3, 4, 5]), st.integers(0, 12)),
+        st.tuples(st.just("mixed"), st.sampled_from([0, 1, 2, 3, 4, 5]), st.integers(0, 12)),
         st.tuples(st.just("report"), st.integers(1, TOTAL + 1), st.booleans()),
         st.tuples(st.just("forged"), st.integers(0, 0xFFFF), st.binary(max_size=12)),
     ),
@@ -35,6 +38,10 @@ def block_of(number: int) -> bytes:
     return DATA[(number - 1) * BLKSIZE : number * BLKSIZE]
 
 
+def blocks_of(plan: generations.Plan, unit: int) -> list[int]:
+    return [plan.block(unit, j) for j in range(plan.size(unit))]
+
+
 def solve(one: mender.Mender, generation: int) -> dict[int, bytes]:
     """As the shell does."""
     found: dict[int, bytes] = {}
@@ -42,20 +49,20 @@ def solve(one: mender.Mender, generation: int) -> dict[int, bytes]:
         missing = one.begin(generation)
         if not missing:
             break
-        first = PLAN.first(generation)
+        blocks = blocks_of(one.plan, generation)
         while (known := one.pool.next_known()) >= 0:
-            one.pool.feed(known, block_of(first + known))
+            one.pool.feed(known, block_of(blocks[known]))
         one.pool.solve()
         for i, symbol in enumerate(missing):
-            found[first + symbol] = bytes(one.pool.block(i))
-            one.gaps.add(first + symbol)
-            one.stored(first + symbol, 0)
+            found[blocks[symbol]] = bytes(one.pool.block(i))
+            one.gaps.add(blocks[symbol])
+            one.stored(blocks[symbol], 0)
         generation = one.done()
     return found
 
 
 def play(script: list[tuple[str, int, object]], capacity: int, forged: bool) -> None:
-    one = mender.Mender(GapList(TOTAL, 4), PLAN, Pool(BLKSIZE, capacity), 0)
+    one = mender.Mender(GapList(TOTAL, 4), generations.Plan(TOTAL, K), Pool(BLKSIZE, capacity), 0)
     position = 1
     solved: dict[int, bytes] = {}
     for now, (kind, number, detail) in enumerate(script):
@@ -64,26 +71,28 @@ def play(script: list[tuple[str, int, object]], capacity: int, forged: bool) -> 
             one.gaps.add(number)
             position = max(position, number + 1)
             generation = one.stored(number, now)
-        elif kind == "symbol":
+        elif kind in ("symbol", "mixed"):
             assert isinstance(detail, int)
-            start, size = (PLAN.first(number) - 1) * BLKSIZE, PLAN.size(number)
-            view = repair_symbols(DATA[start : start + size * BLKSIZE], size, BLKSIZE, [128 + detail])[0]
-            generation = one.accept(generations.number(number, detail), view, position, now)
+            true = MIXED if kind == "mixed" else PLAN
+            blocks = b"".join(map(block_of, blocks_of(true, number)))
+            view = repair_symbols(blocks, true.size(number), BLKSIZE, [128 + detail])[0]
+            flag = generations.MIXED_FLAG if kind == "mixed" else 0
+            generation = one.accept(generations.number(number, detail) | flag, view, position, now)
         elif kind == "forged" and forged:
             assert isinstance(detail, bytes)
             generation = one.accept(number, detail, position, now)
         elif kind == "report":
             count = one.report(position, bool(detail), now * 20)
             assert -1 <= count <= PLAN.count
-            assert all(need <= capacity or need == generations.TOO_MANY for need in one.needs)
+            most = max(capacity, K) if one.plan.mixed else capacity
+            assert all(need <= most or need == generations.TOO_MANY for need in one.needs)
             blocks = one.surplus[: one.surplus_count if count >= 0 else 0]
             assert all(one.gaps.is_missing(block) for block in blocks)
-            assert list(blocks) == sorted(set(blocks))
+            assert len(blocks) == len(set(blocks))
         solved |= solve(one, generation)
         for which in range(PLAN.count):
-            unit = generations.alone(which)
-            blocks = range(PLAN.first(unit), PLAN.end(unit) + 1)
-            assert one._missing[which] == sum(map(one.gaps.is_missing, blocks))
+            blocks = blocks_of(one.plan, generations.alone(which))
+            assert one._missing.counts[which] == sum(map(one.gaps.is_missing, blocks))
     if not forged:
         assert all(payload == block_of(number) for number, payload in solved.items())
 

@@ -55,7 +55,7 @@ class CountingPool:
         return False
 
     def block(self, i: int) -> bytes:
-        start = (self._plan.first(self._decoding) - 1 + self._missing[i]) * 1024
+        start = (self._plan.block(self._decoding, self._missing[i]) - 1) * 1024
         return self._data[start : start + 1024]
 
 
@@ -168,15 +168,16 @@ class MendedBoard(Client):
             missing = self.mender.begin(generation)
             if not missing:
                 return
-            first = self.mender.plan.first(generation)
+            plan = self.mender.plan
             while (known := pool.next_known()) >= 0:
-                pool.feed(known, self.blocks[first + known])
+                pool.feed(known, self.blocks[plan.block(generation, known)])
             while pool.eliminate():
                 pass
             for i, symbol in enumerate(missing):
-                self.blocks[first + symbol] = bytes(pool.block(i))
-                self.rx.mended(first + symbol)
-                self.mender.stored(first + symbol, self.now_ms)
+                block = plan.block(generation, symbol)
+                self.blocks[block] = bytes(pool.block(i))
+                self.rx.mended(block)
+                self.mender.stored(block, self.now_ms)
             generation = self.mender.done()
 
     # ---- what it says ----
@@ -206,7 +207,12 @@ class MendedBoard(Client):
         end = generations.write_lacks(buf, 0, 400, self.mender.needs, count)
         pairs = [(generations.LACKS, buf[:end].decode())]
         if count:
-            pairs.append((generations.HEARD, f"{self.mender.latest},{self.mender.count}"))
+            pairs.append(
+                (
+                    generations.HEARD,
+                    f"{self.mender.latest},{self.mender.count}" + (",1" if self.mender.plan.mixed else ""),
+                )
+            )
         surplus = self.mender.surplus[: self.mender.surplus_count]
         if count and surplus:
             end = generations.write_surplus(buf, 0, 400, surplus, len(surplus))

@@ -24,14 +24,14 @@ def test_a_board_that_always_wants_more_gets_each_symbol_once() -> None:
     mending = Mending(plan, Bytes(content(128)), 1024, 0.0)
     liars = [(f"10.0.0.{number}", 5000) for number in range(1, 5)]
     mending.report(liars[0], [], [], None, 0.0)
-    mending.stream_at(64, False)
+    mending.stream_at(64, False, 0.0)
     now = 0.0
     sent: list[int] = []
     for _ in range(4000):
         now += 0.001
         for liar in liars:
             mending.report(liar, [127, 127], list(range(1, 17)), None, now)
-        mending.stream_at(128, True)
+        mending.stream_at(128, True, 0.0)
         mending.on_time(now)
         if mending.wants_data():
             sent.append(mending.next_data(now)[0])

@@ -163,7 +163,7 @@ class MendedSession(Session):
     def _write_heard(self, end):
         report = self._report
         mender = self.mender
-        end = generations.write_heard(report, end, mender.latest, mender.count)
+        end = generations.write_heard(report, end, mender.latest, mender.count, mender.plan.mixed)
         if mender.surplus_count:
             end = generations.write_text(report, end, _RANGES)
             end = generations.write_surplus(report, end, _REPORT_BYTES, mender.surplus, mender.surplus_count)
@@ -179,18 +179,20 @@ class MendedSession(Session):
 
     def _solve(self, now_ms):
         """One slice: a known block is fed, a column is cleared, or a solved block is stored."""
-        pool = self._pool
-        first = self.mender.plan.first(self.mender.solving)
-        known = pool.next_known()
+        known = self._pool.next_known()
         if known >= 0:
             payload = self._download.payload
-            self._download.load(first + known, payload)
-            pool.feed(known, payload)
-        elif not pool.eliminate():
-            self._store(first + self._missing[self._to_store], now_ms)
+            self._download.load(self._block(known), payload)
+            self._pool.feed(known, payload)
+        elif not self._pool.eliminate():
+            self._store(self._block(self._missing[self._to_store]), now_ms)
             self._to_store += 1
             if self._to_store == len(self._missing):
                 self._begin(self.mender.done())
+
+    def _block(self, symbol):
+        """The number of the block that is a data symbol of what is being solved."""
+        return self.mender.plan.block(self.mender.solving, symbol)
 
     def _store(self, block, now_ms):
         """A solved block, unless the stream has brought it meanwhile."""

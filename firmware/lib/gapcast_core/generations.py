@@ -4,80 +4,34 @@ A generation is k blocks in a row (64 as a rule); the last one may be shorter. T
 are a pair. What a repair symbol is made of is its *unit*: one generation, or a whole pair. Units are
 numbered in the order of the stream: 3 x pair, and 0 for the first generation of the pair, 1 for the
 second, WHOLE for both. Repair symbols are DATA for the session's repair group, numbered
-0x8000 | pair << 8 | index: indices 0..127 are symbols 128..255 of the pair, 128..191 are symbols
-128..191 of its first generation, and 192..255 those of its second. So files of such a session have at
-most 256 generations. `lacks` is "" (I could be mended); in the server's answer "GROUP,k"; in a report the
-symbols needed of generation 0, 1, ...: `count[*times]`, comma-separated; generations that are not
-listed have not gone by yet.
+0x8000 | mixed << 14 | pair << 8 | index: mixed is 1 for interleaved generations (plan.py), indices 0..127
+are symbols 128..255 of the pair, 128..191 are symbols 128..191 of its first generation, and 192..255
+those of its second. So files of such a session have at most 128 generations. `lacks` is "" (I could be
+mended); in the server's answer "GROUP,k"; in a report the symbols needed of generation 0, 1, ...:
+`count[*times]`, comma-separated; generations that are not listed have not gone by yet.
 """
 
 from . import options as opt
-from .errors import PeerError, UsageError
+from .errors import PeerError
+from .plan import MAX_BLOCKS, MAX_GENERATIONS
+from .plan import WHOLE as WHOLE
+from .plan import Plan as Plan
+from .plan import alone as alone
+from .plan import first_of as first_of
+from .plan import whole as whole
 from .wire import ERR_OPTION
 
 LACKS = "lacks"
-HEARD = "heard"  # in a report: the number of the DATA heard last, and how many were (modulo 65536)
+HEARD = "heard"  # in a report: number of the DATA heard last, how many were (modulo 65536), "1" when mixed
 BLOCKS = 64  # of a generation: what the server offers
-MAX_BLOCKS = 64  # of a generation
 TOO_MANY = 128  # in a report: more blocks of that unit are missing than symbols can help with
-MAX_GENERATIONS = 256
+MIXED_FLAG = 0x4000  # of a block number: the symbol is of interleaved generations
 POOL_BLOCKS = 20  # what a board can solve for at once: 20 KiB, with blocks of 1 KiB
 SURPLUS_BLOCKS = 16  # beyond what it can solve for, a board asks for so many in a report
 MAX_SURPLUS_BLOCKS = 40  # of a unit, in all: who lost more was away
 FIRST_REPAIR_SYMBOL = 128
 REPAIR_FLAG = 0x8000  # of a block number
-WHOLE = 2
 _ITEM_BYTES = 8  # ",128*256"
-
-
-class Plan:
-    """How a file of `total_blocks` is cut into generations of `k` blocks."""
-
-    def __init__(self, total_blocks, k):
-        if not 1 <= k <= MAX_BLOCKS:
-            raise UsageError("generations of %d blocks" % k)
-        self.total_blocks = total_blocks
-        self.k = k
-        self.count = (total_blocks + k - 1) // k
-        self.pairs = (self.count + 1) // 2
-
-    @property
-    def fits(self):
-        """Whether block numbers can name every symbol."""
-        return 0 < self.count <= MAX_GENERATIONS and self.total_blocks < REPAIR_FLAG
-
-    def of(self, block):
-        """The generation of a block."""
-        return (block - 1) // self.k
-
-    def first(self, unit):
-        """The number, from 1, of a unit's first block."""
-        kind = unit % 3
-        return (unit // 3 * 2 + (kind if kind != WHOLE else 0)) * self.k + 1
-
-    def end(self, unit):
-        """The number of a unit's last block; before its first one when there is no such unit."""
-        kind = unit % 3
-        last = (unit // 3 * 2 + (kind + 1 if kind != WHOLE else 2)) * self.k
-        return last if last < self.total_blocks else self.total_blocks
-
-    def size(self, unit):
-        """Blocks in a unit."""
-        return self.end(unit) - self.first(unit) + 1
-
-    def passed(self, position):
-        """How many generations lie wholly below block `position`."""
-        return self.count if position > self.total_blocks else (position - 1) // self.k
-
-
-def alone(generation):
-    """The unit of one generation."""
-    return generation // 2 * 3 + generation % 2
-
-
-def whole(generation):
-    """The unit of the pair that a generation is in."""
-    return generation // 2 * 3 + WHOLE
 
 
 def max_symbols(unit):
@@ -98,7 +52,7 @@ def unit_of(number):
     kind = WHOLE
     if number & 0x80:
         kind = number >> 6 & 1
-    return (number >> 8 & 0x7F) * 3 + kind
+    return (number >> 8 & 0x3F) * 3 + kind
 
 
 def symbol_of(number):
@@ -190,18 +144,26 @@ def _write_number(buf, at, value):
     return at + 1
 
 
-def write_heard(buf, at, latest, count):
-    """Write the value of `heard` into buf[at..], at most 11 octets; where it ends."""
+def write_heard(buf, at, latest, count, mixed=False):
+    """Write the value of `heard` into buf[at..], at most 13 octets; where it ends."""
     at = _write_number(buf, at, latest)
     buf[at] = 0x2C  # ","
-    return _write_number(buf, at + 1, count)
+    at = _write_number(buf, at + 1, count)
+    if mixed:
+        buf[at] = 0x2C  # ","
+        buf[at + 1] = 0x31  # "1"
+        at += 2
+    return at
 
 
 def parse_heard(text):
-    """(number, count) of `heard`. Raises PeerError `bad_heard`."""
+    """(number, count, whether mixed) of `heard`. Raises PeerError `bad_heard`."""
     latest, _comma, count = text.partition(",")
+    count, _comma, mixed = count.partition(",")
     try:
-        return opt.parse_number(latest, 0, 0xFFFF), opt.parse_number(count, 0, 0xFFFF)
+        if mixed not in ("", "1"):
+            raise PeerError("bad_heard", ERR_OPTION)
+        return opt.parse_number(latest, 0, 0xFFFF), opt.parse_number(count, 0, 0xFFFF), mixed == "1"
     except PeerError:
         raise PeerError("bad_heard", ERR_OPTION)
 
@@ -225,3 +187,15 @@ def parse_lacks(text, generations):
             raise PeerError("bad_lacks", ERR_OPTION)
         counts.extend([needed] * times)
     return counts
+
+
+def parse_surplus(text, total_blocks):
+    """[block, ...] of a report's `ranges`: up to SURPLUS_BLOCKS, in any order; "" is none.
+
+    Raises PeerError `bad_surplus`.
+    """
+    try:
+        items = text.split(",", SURPLUS_BLOCKS) if text else []
+        return [opt.parse_number(item, 1, total_blocks) for item in items[:SURPLUS_BLOCKS]]
+    except PeerError:
+        raise PeerError("bad_surplus", ERR_OPTION)

@@ -4,9 +4,8 @@ Pure. The symbols wait in a pool (fec.py) as memory allows; the blocks that are 
 back from flash by the caller when a generation is solved. Nothing here allocates per packet.
 """
 
-from array import array
-
 from . import generations as gen
+from .missing import Missing
 
 REPORT_MS = 12  # between two reports of a board; twice as long each time nothing comes of it
 REPORT_MAX_MS = 640
@@ -34,9 +33,9 @@ class Mender:
         self.solved = 0  # generations
         self.solving = NONE  # a unit, from `begin` to `done`
         self.needs = bytearray(plan.count)  # what `report` tells
-        self.surplus = array("H", [0] * gen.SURPLUS_BLOCKS)  # and the blocks asked for one by one
         self.surplus_count = 0
-        self._missing = bytearray(2 * plan.pairs)  # blocks, by generation
+        self._missing = Missing(gaps, plan, gen.SURPLUS_BLOCKS)
+        self.surplus = self._missing.listed  # and the blocks asked for one by one
         self._paired = bytearray(plan.pairs)  # 1: its symbols are made, or will be, of the whole pair
         self._heard = NONE  # highest generation of which a symbol was heard
         self._frame_ms = NONE
@@ -49,49 +48,34 @@ class Mender:
         self._told_count = 0  # DATA heard until then
         self._room = 0  # of the pool, while needs are written
         self._woken = False
-        self._ask_again_at = 0  # position of the stream
-        self._merges = 0
-        self._recount()
+        self._since = 0  # DATA heard since the last symbol for what was lacking
+        self._oldest = 0  # nothing is missing of the generations below
 
-    def _recount(self):
-        """What is missing of each generation; when the gap list ran out of memory, more than before."""
-        gaps = self.gaps
-        plan = self.plan
-        self._merges = gaps.merges
-        for generation in range(plan.count):
-            self._missing[generation] = 0
-        for i in range(gaps.gap_count):
-            block = gaps.first(i)
-            end = block + gaps.length(i)
-            while block < end:
-                generation = plan.of(block)
-                after = min(end, plan.end(gen.alone(generation)) + 1)
-                self._missing[generation] += after - block
-                block = after
-
-    def missing(self, unit):
-        """Blocks missing of a unit."""
-        generation = unit // 3 * 2
-        kind = unit % 3
-        if kind != gen.WHOLE:
-            return self._missing[generation + kind]
-        return self._missing[generation] + self._missing[generation + 1]
+    def _mix(self):
+        """The server's symbols are made of interleaved generations: all is counted anew."""
+        for unit in range(3 * self.plan.pairs):
+            self.pool.release(unit)
+        self.plan.mix()
+        self._heard = NONE
+        self._told = 0
+        self._since = 0
+        self._oldest = 0
+        self._missing.recount()
 
     def _can_mend(self, unit):
         """Whether symbols, and its surplus one by one, can still help a unit."""
-        return 0 < self.missing(unit) <= self.pool.capacity + gen.MAX_SURPLUS_BLOCKS
+        return 0 < self._missing.of(unit) <= self.pool.capacity + gen.MAX_SURPLUS_BLOCKS
 
     # -- what comes in --------------------------------------------------------------------
 
     def stored(self, block, now_ms):
         """A block that was missing is in flash. The unit that can be solved now, or NONE."""
         self.heard(now_ms)
-        if self.gaps.merges != self._merges:
-            self._recount()
+        if self._missing.is_stale:
+            self._missing.recount()
+            self._oldest = 0
             return NONE
-        generation = self.plan.of(block)
-        if self._missing[generation]:
-            self._missing[generation] -= 1
+        generation = self._missing.stored(block)
         if generation > self._heard:
             return NONE
         found = self._retry(gen.alone(generation))
@@ -100,7 +84,7 @@ class Mender:
 
     def _retry(self, unit):
         """As _solvable, when the unit misses less than before; one that misses nothing needs no memory."""
-        if not self.missing(unit) and unit != self.solving:
+        if not self._missing.of(unit) and unit != self.solving:
             self.pool.release(unit)
         return self._solvable(unit)
 
@@ -108,6 +92,7 @@ class Mender:
         """DATA was heard: what a report says of it."""
         self.latest = number
         self.count = (self.count + 1) & 0xFFFF
+        self._since += 1
 
     def accept(self, number, view, position, now_ms):
         """A repair symbol. The unit that can be solved now, or NONE.
@@ -115,14 +100,21 @@ class Mender:
         position: the stream's next block.
         """
         unit = gen.unit_of(number)
+        if bool(number & gen.MIXED_FLAG) != self.plan.mixed:
+            if self.plan.mixed or self.solving != NONE:
+                return NONE
+            self._mix()
         if self.plan.size(unit) <= 0 or self.plan.first(unit) > self._stream(position) + AHEAD_BLOCKS:
             return NONE
         self.heard(now_ms)
         self.note(number)
         self.symbols += 1
         self._wait_ms = REPORT_MS
-        self._ask_again_at = position + HEARD_SLACK_BLOCKS
         self._reach(unit)
+        if gen.first_of(unit) <= self._find_oldest():
+            self._since = 0
+        elif self._since > 0:
+            self._since = HEARD_SLACK_BLOCKS
         self._expect(unit // 3, unit % 3 == gen.WHOLE)
         if not self._can_mend(unit):
             return NONE
@@ -135,12 +127,23 @@ class Mender:
             return position
         return max(position, self.plan.end(gen.alone(self._heard)) + 1)
 
+    def _find_oldest(self):
+        """The first generation, of those whose symbols were heard, that lacks some."""
+        while self._oldest < self.plan.count and not self._missing.of(self._unit(self._oldest)):
+            self._oldest += 1
+        for generation in range(self._oldest, self._heard + 1):
+            unit = self._unit(generation)
+            if self._missing.of(unit) > self.pool.held(unit):
+                return generation
+        return self._heard + 1
+
     def _reach(self, unit):
         """Symbols of it were heard."""
-        self._heard = max(self._heard, self.plan.of(self.plan.end(unit)))
+        last = gen.first_of(unit) + (unit % 3 == gen.WHOLE)
+        self._heard = max(self._heard, min(last, self.plan.count - 1))
 
     def _keep(self, unit, number, view):
-        need = min(self.missing(unit), self.pool.capacity)
+        need = min(self._missing.of(unit), self.pool.capacity)
         self.pool.add(unit, gen.symbol_of(number), view, need)
 
     def _expect(self, pair, paired):
@@ -159,20 +162,14 @@ class Mender:
     # -- solving --------------------------------------------------------------------------
 
     def _solvable(self, unit):
-        missing = self.missing(unit)
-        if self.solving == NONE and 0 < missing <= self.pool.capacity and missing <= self.pool.held(unit):
+        count = self._missing.of(unit)
+        if self.solving == NONE and 0 < count <= self.pool.capacity and count <= self.pool.held(unit):
             return unit
         return NONE
 
     def begin(self, unit):
         """Which data symbols (from 0) of it are missing; [] when it cannot be solved after all."""
-        first = self.plan.first(unit)
-        end = self.plan.end(unit)
-        found = []
-        block = self.gaps.next_missing(first)
-        while block <= end:
-            found.append(block - first)
-            block = self.gaps.next_missing(block + 1)
+        found = self._missing.symbols(unit)
         if len(found) > self.pool.held(unit):
             return []
         if found:
@@ -224,7 +221,7 @@ class Mender:
         if lacked == self._lacked and passed == self._told:
             self._wait_ms = min(self._wait_ms * 2, REPORT_MAX_MS)
         self._woken = False
-        self._ask_again_at = position + SLACK_BLOCKS
+        self._since = HEARD_SLACK_BLOCKS - SLACK_BLOCKS
         self._reported_ms = now_ms
         self._told = passed
         self._lacked = self._said = lacked
@@ -246,14 +243,14 @@ class Mender:
         """Whether what was reported should have come by now."""
         if self._woken or now_ms - self._frame_ms >= PAUSE_MS:
             return self._lacked or self._said or self._told == self.plan.count
-        return self._lacked and position >= self._ask_again_at
+        return self._find_oldest() <= self._heard and self._since >= HEARD_SLACK_BLOCKS
 
     def _passed(self, position):
         """Generations whose blocks, and the first symbols for them, have gone by."""
         passed = self.plan.passed(position)
         if self._heard >= passed:  # its symbols come behind its blocks, which were lost
-            passed = self._heard + 1
-        if passed and not self._woken:
+            passed = self.plan.until(self._heard)
+        if passed and not self._woken and not self.plan.mixed:
             slack = HEARD_SLACK_BLOCKS if self._heard >= passed - 1 else SLACK_BLOCKS
             if position - 1 - self.plan.end(gen.alone(passed - 1)) < slack:
                 passed -= 1
@@ -278,8 +275,15 @@ class Mender:
             generation += 1
             if unit % 3 == gen.WHOLE and generation < passed:
                 self.needs[generation] = 0
+                self._tell_apart(generation - 1)
                 generation += 1
         return lacked + self.surplus_count
+
+    def _tell_apart(self, first):
+        """Of an interleaved pair whose symbols did not come yet both needs: the server may still decide."""
+        if self.plan.mixed and first > self._heard and self.needs[first] != gen.TOO_MANY:
+            self.needs[first] = self._missing.counts[first]
+            self.needs[first + 1] = self._missing.counts[first + 1]
 
     def _need(self, unit):
         """The symbols that a unit needs.
@@ -287,21 +291,15 @@ class Mender:
         More than memory holds cannot be solved: the surplus is asked for one by one. What lost still
         more is sent to all again when others lack it too, or fetched at the end.
         """
-        missing = self.missing(unit)
+        count = self._missing.of(unit)
         if not self._can_mend(unit):
-            return gen.TOO_MANY if missing else 0
-        if missing > self.pool.capacity:
-            self._add_surplus(unit, missing - self.pool.capacity)
-            missing = self.pool.capacity
+            return gen.TOO_MANY if count else 0
+        if count > self.pool.capacity:
+            self.surplus_count = self._missing.list(unit, count - self.pool.capacity, self.surplus_count)
+            count = self.pool.capacity
         held = self.pool.held(unit)
-        need = max(min(missing, self._room) - held, 0)
+        if self.plan.mixed and gen.first_of(unit) > self._heard:
+            return max(count - held, 0)
+        need = max(min(count, self._room) - held, 0)
         self._room -= held + need
         return need
-
-    def _add_surplus(self, unit, count):
-        block = self.gaps.next_missing(self.plan.first(unit))
-        while count and self.surplus_count < gen.SURPLUS_BLOCKS:
-            self.surplus[self.surplus_count] = block
-            self.surplus_count += 1
-            count -= 1
-            block = self.gaps.next_missing(block + 1)

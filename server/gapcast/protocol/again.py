@@ -38,13 +38,13 @@ class Again:
             if not flying and self.allows(block) and block not in self._waiting:
                 self._waiting.append(block)
 
-    def ask_unit(self, unit: int, first: int, end: int) -> None:
-        """Several boards miss nearly all of the blocks first..end, which are a unit."""
+    def ask_unit(self, unit: int, blocks: list[int]) -> None:
+        """Several boards miss nearly all of these blocks, which are a unit."""
         times = self._unit_times.get(unit, 0)
         if times < MAX_UNIT_TIMES:
             self._unit_times[unit] = times + 1
-            self._left += end - first + 1
-            self._waiting.extend(range(first, end + 1))
+            self._left += len(blocks)
+            self._waiting.extend(blocks)
 
     def may_bring(self, end: int, heard_at: float) -> bool:
         """Whether a unit that ends with this block waits to be sent, or was, unknown to who reported then."""

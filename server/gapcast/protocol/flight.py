@@ -23,6 +23,10 @@ class Flight:
         if unit is not None:
             self._symbols[unit].append(place)
 
+    def forget(self) -> None:
+        """Units are made of other blocks from now on."""
+        self._symbols = [[] for _ in self._symbols]
+
     @property
     def datagrams(self) -> int:
         """Sent so far."""

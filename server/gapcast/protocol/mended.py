@@ -11,8 +11,8 @@ from gapcast.protocol.membership import Membership
 from gapcast.protocol.mending import Mending, plan_for
 from gapcast.protocol.types import Address, Content, Datagram
 from gapcast_core.errors import PeerError
-from gapcast_core.generations import HEARD, LACKS, SURPLUS_BLOCKS, format_offer, parse_heard, parse_lacks
-from gapcast_core.options import RANGES, parse_ranges
+from gapcast_core.generations import HEARD, LACKS, format_offer, parse_heard, parse_lacks, parse_surplus
+from gapcast_core.options import RANGES
 from gapcast_core.wire import ERR_ILLEGAL, OP_RRQ, option, pack_data, parse_request
 
 LEAD_BLOCKS = 64  # some 90 ms at 6 Mbit/s: longer than bursts of loss, and than a Wi-Fi's round trip
@@ -52,10 +52,9 @@ class Mended(Membership):
         if lacks is None or mending is None or not member.gap_aware:
             raise PeerError("not_an_ack", ERR_ILLEGAL)
         counts = parse_lacks(lacks, mending.plan.count)
-        surplus = parse_ranges(option(options, RANGES) or "", mending.plan.total_blocks)
+        blocks = parse_surplus(option(options, RANGES) or "", mending.plan.total_blocks)
         heard = option(options, HEARD)
         known = parse_heard(heard) if heard is not None else None
-        blocks = [first for first, _length in surplus[:SURPLUS_BLOCKS]]  # a board's ranges are one block long
         if member in self._turns or not (self._mastery.streaming or member.address in mending):
             raise PeerError("late_report")  # it came while its turn was on its way
         is_new = member.address not in mending
@@ -108,7 +107,7 @@ class Mended(Membership):
     def _end_for_boards(self, now: float) -> None:
         """The stream is over: mend on, or let them fetch their gaps."""
         if self._mending is not None:
-            self._mending.stream_at(self._mastery.stream.top, True)
+            self._mending.stream_at(self._mastery.stream.top, True, now)
         for member in self._roster:
             if not (member.gap_aware and member.heard):
                 continue
@@ -119,6 +118,10 @@ class Mended(Membership):
 
     def _wants_symbol(self) -> bool:
         return self._mending is not None and self._mending.wants_data()
+
+    def _spreads_symbols(self) -> bool:
+        """Whether the stream goes before the next symbol, if it has a block to send."""
+        return self._mending is not None and self._mending.spreads
 
     def _next_symbol(self, now: float) -> Datagram:
         """The next repair symbol, when _wants_symbol(). Raises ContentChangedError."""

@@ -10,14 +10,18 @@ from __future__ import annotations
 import math
 
 from gapcast.protocol.again import Again
-from gapcast.protocol.erasure import repair_symbols
+from gapcast.protocol.bursts import are_bursty
 from gapcast.protocol.flight import Flight
+from gapcast.protocol.judging import are_worth_mending, is_pair_cheaper, neediest
 from gapcast.protocol.needs import Needs, generations_of
-from gapcast.protocol.planner import is_cheaper_to_all, pairs_are_cheaper, should_mend
+from gapcast.protocol.planner import is_cheaper_to_all
+from gapcast.protocol.release import released
 from gapcast.protocol.types import Address, Content
+from gapcast.protocol.unit_blocks import UnitBlocks
 from gapcast_core.generations import (
     BLOCKS,
     FIRST_REPAIR_SYMBOL,
+    MIXED_FLAG,
     Plan,
     alone,
     max_symbols,
@@ -28,6 +32,7 @@ from gapcast_core.generations import (
 PROBE_S = 0.012  # nothing to send, but somebody lacks something: one symbol wakes its report
 PROBE_MAX_S = 0.64  # doubled each time that no report comes of it
 SILENT_S = 3.0  # a board that reports nothing for so long is on its own
+SPREAD_BLOCKS = 2  # of the stream between two symbols, when loss comes in bursts
 CAUTION = -0.3  # of the spread between boards, how much more than expected is sent before they report
 
 
@@ -41,7 +46,7 @@ class Mending:
     def __init__(self, plan: Plan, content: Content, blksize: int, now: float) -> None:
         self.plan = plan
         self.symbols = 0  # sent
-        self._content = content
+        self._blocks = UnitBlocks(plan, content, blksize)
         self._blksize = blksize
         self._boards: dict[Address, Needs] = {}  # members only: at most MAX_MEMBERS
         self._paired: list[bool] = []  # by pair: symbols are made of both generations together
@@ -54,9 +59,9 @@ class Mending:
         self._open: set[int] = set()  # units of which somebody may need more
         self._at = 0
         self._budget = 0
-        self._data: tuple[int, bytes] = (-1, b"")
         self._sent_at = now
         self._probe_s = PROBE_S
+        self._rest = 0  # blocks of the stream that go before the next symbol
         self._ended = False
         self._is_worth_it = False
         self._forbidden = False
@@ -92,7 +97,7 @@ class Mending:
             return False
         if any(self._again.allows(block) for block in board.surplus):
             return False
-        ends = (self.plan.end(self._unit(generation)) for generation in board.too_many)
+        ends = (self._blocks.of(self._unit(generation))[-1] for generation in board.too_many)
         if any(self._again.may_bring(end, board.heard_at) for end in ends):
             return False
         return not any(lack and self._left(self._unit(at)) for at, lack in enumerate(board.known))
@@ -116,22 +121,28 @@ class Mending:
         address: Address,
         lacks: list[int],
         surplus: list[int],
-        heard: tuple[int, int] | None,
+        heard: tuple[int, int, bool] | None,
         now: float,
     ) -> None:
         """What a board lacks of the generations gone by; none of them says that it is there.
 
         Args:
             surplus: blocks that it asks for one by one, because it lost more than it can solve for.
-            heard: the number of the DATA that it heard last, and how many it has heard.
+            heard: the number of the DATA that it heard last, how many it has heard, whether its counts are of
+                interleaved generations.
         """
         board = self._boards.setdefault(address, Needs(now, self._flight.datagrams))
-        board.heard_at = now
-        board.surplus = surplus
         self._probe_s = PROBE_S
         place = self._flight.place(heard[0]) if heard is not None else None
         if place is not None and heard is not None:
             board.learn(place, heard[1])
+        if self._is_worth_it and not (self.plan.mixed or self._ended) and are_bursty(self._boards.values()):
+            self._mix()
+        if (heard is not None and heard[2]) != self.plan.mixed:
+            self._open_passed()
+            return  # it counts otherwise: symbols will tell it
+        board.heard_at = now
+        board.surplus = surplus
         seen = self._flight.seen(place, now)
         # A board that believed forged DATA may think that the stream is further on than it is.
         for generation, lack in enumerate(lacks[: self._passed]):
@@ -143,10 +154,25 @@ class Mending:
         self._send_again()
         self._open_passed()
 
+    def _mix(self) -> None:
+        """Losses come in bursts: from now on symbols are made of interleaved generations."""
+        self.plan.mix()
+        for board in self._boards.values():
+            board.forget()
+        self._paired = []
+        self._sent = [0] * len(self._sent)
+        self._flight.forget()
+        self._opened = 0
+        self._open = set()
+        self._budget = 0
+        self._blocks.forget()
+        self._passed = self.plan.passed(self._top + 1)
+
     def _reopen(self, unit: int) -> None:
         if generations_of(self.plan, unit)[-1] < self._opened:
             self._open.add(unit)
-            if unit == self._at:
+            if unit <= self._at and self._budget > 0:
+                self._open.add(self._at)
                 self._budget = 0  # to be worked out anew
 
     def _send_again(self) -> None:
@@ -156,59 +182,63 @@ class Mending:
         lost: dict[int, int] = {}
         for board in self._boards.values():
             for unit in {self._unit(generation) for generation in board.too_many}:
-                if not self._again.may_bring(self.plan.end(unit), board.heard_at):
+                if not self._again.may_bring(self._blocks.of(unit)[-1], board.heard_at):
                     lost[unit] = lost.get(unit, 0) + 1
         for unit in sorted(lost):
-            first, end = self.plan.first(unit), self.plan.end(unit)
-            if is_cheaper_to_all(lost[unit], end - first + 1):
-                self._again.ask_unit(unit, first, end)
+            blocks = self._blocks.of(unit)
+            if is_cheaper_to_all(lost[unit], len(blocks)):
+                self._again.ask_unit(unit, blocks)
 
     # ---- the stream ----
 
     def streamed(self, block: int, top: int, now: float) -> None:
         """The stream has sent a block; its last one so far is `top`."""
         self._flight.sent(block, now)
-        self.stream_at(top, False)
+        self._rest -= 1
+        self.stream_at(top, False, now)
 
-    def stream_at(self, top: int, ended: bool) -> None:
+    def stream_at(self, top: int, ended: bool, now: float) -> None:
         """The stream has sent blocks up to `top`."""
         self._top = top
         passed = self.plan.passed(self.plan.total_blocks + 1 if ended else top + 1)
         if passed == self._passed and ended == self._ended:
+            if self._opened < self._passed:
+                self._open_passed()
             return
         self._passed = passed
+        if ended:
+            for board in self._boards.values():
+                board.heard_at = now
         self._ended = ended
         self._send_again()
         if not self._is_worth_it:
-            self._is_worth_it = self._decide() or bool(self._again)
+            boards = self._boards.values()
+            self._is_worth_it = are_worth_mending(boards, self._passed, self._blksize) or bool(self._again)
         self._open_passed()
 
     def _open_passed(self) -> None:
         """Generations that have gone by may be mended, from when some loss is known."""
-        losses = [board.loss for board in self._boards.values() if board.lessons]
-        while losses and self._opened < self._passed:
+        is_known = any(board.lessons for board in self._boards.values())
+        while is_known and self._opened < released(self.plan, self._passed, self._top, self._ended):
             generation = self._opened
             if generation // 2 == len(self._paired):
                 complete = generation + 1 < self.plan.count
-                self._paired.append(complete and pairs_are_cheaper(losses, self.plan.k))
+                self._paired.append(
+                    complete and is_pair_cheaper(self._boards.values(), self.plan, generation)
+                )
             self._opened += 1
             unit = self._unit(generation)
-            if generation == generations_of(self.plan, unit)[-1]:
+            if self.plan.mixed and unit == whole(generation):
+                self._opened += 1  # both have gone by
+            if self.plan.mixed or generation == generations_of(self.plan, unit)[-1]:
                 self._open.add(unit)
 
-    def _decide(self) -> bool:
-        """By what was reported so far; nothing was sent yet, so it is what boards lost."""
-        if not self._boards:
-            return False
-        boards = self._boards.values()
-        missing = [
-            [board.known[generation] for board in boards if generation < len(board.known)]
-            for generation in range(self._passed)
-        ]
-        loss = sum(board.loss for board in boards) / len(boards)
-        return should_mend(missing, len(boards), loss, self._blksize)
-
     # ---- symbols ----
+
+    @property
+    def spreads(self) -> bool:
+        """Whether the next symbol should wait for a block of the stream, lest a burst takes several."""
+        return self.plan.mixed and not self._ended and self._rest > 0
 
     def wants_data(self) -> bool:
         """Whether a symbol, or a block once more, should be sent now."""
@@ -226,22 +256,18 @@ class Mending:
         """(block number, payload); only when wants_data. Raises ContentChangedError."""
         self._sent_at = now
         self.symbols += 1
+        self._rest = SPREAD_BLOCKS
         if self._again:
             block = self._again.take(now)
             self._flight.sent(block, now)
-            return block, self._content.read((block - 1) * self._blksize, self._blksize)
+            return block, self._blocks.read(block)
         unit = self._at
-        size = self.plan.size(unit)
-        if self._data[0] != unit:
-            start = (self.plan.first(unit) - 1) * self._blksize
-            self._data = unit, self._content.read(start, size * self._blksize)
         index = self._sent[unit]
         self._sent[unit] += 1
         self._budget -= 1
-        symbol = FIRST_REPAIR_SYMBOL + index
-        block = number(unit, index)
+        block = number(unit, index) | (MIXED_FLAG if self.plan.mixed else 0)
         self._flight.sent(block, now, unit)
-        return block, repair_symbols(self._data[1], size, self._blksize, [symbol])[0]
+        return block, self._blocks.symbol(unit, FIRST_REPAIR_SYMBOL + index)
 
     def _need(self, unit: int) -> int:
         """Symbols to send so that the neediest board is expected to have enough."""
@@ -266,23 +292,13 @@ class Mending:
         left = [address for address, board in self._boards.items() if now >= board.heard_at + SILENT_S]
         left += [address for address in self._boards if self.has_nothing_to_mend(address)]
         if len(left) < len(self._boards) and not self.wants_data():
-            self._at = self._neediest()
+            self._at = self._unit(
+                neediest(self._boards.values(), self.plan, lambda at: bool(self._left(self._unit(at))))
+            )
             self._budget = min(1, self._left(self._at))
         self._sent_at = now
         self._probe_s = min(self._probe_s * 2, PROBE_MAX_S)
         return left
-
-    def _neediest(self) -> int:
-        """A unit that some board lacks. The last one, while a board has not told of all: then it knows the end."""
-        last = self._unit(self.plan.count - 1)
-        boards = self._boards.values()
-        if self._left(last) and any(len(board.known) < self.plan.count for board in boards):
-            return last
-        for generation in range(self.plan.count - 1):
-            unit = self._unit(generation)
-            if self._left(unit) and any(board.lacks(generation) for board in boards):
-                return unit
-        return last
 
 
 def plan_for(content: Content, blksize: int) -> Plan | None:

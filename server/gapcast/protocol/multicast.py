@@ -84,7 +84,7 @@ class Session(Paced):
             return None
         self._note_sent(now)
         try:
-            if self._wants_symbol():
+            if self._wants_symbol() and not (self._spreads_symbols() and self._feed.wants_data(now)):
                 return self._next_symbol(now)
             datagram = self._feed.next_data(now)
             self._note_stream(datagram, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from gapcast_core.generations import TOO_MANY, WHOLE, Plan
+from gapcast_core.generations import POOL_BLOCKS, TOO_MANY, WHOLE, Plan
 
 LOSS_MAX = 0.6
 LOSS_MEMORY = 0.25  # weight of the latest lesson in a board's loss
@@ -28,6 +28,9 @@ class Needs:
     known: list[int] = field(default_factory=list)
     base: list[int] = field(default_factory=list)
     surplus: list[int] = field(default_factory=list)
+    total: int = 0  # datagrams in all lessons
+    lost: int = 0  # of these
+    squares: float = 0.0  # sum of lost * lost / total of each lesson
     too_many: set[int] = field(default_factory=set)  # generations that symbols cannot help it with
 
     def tell(self, generation: int, lack: int, base: int) -> None:
@@ -44,6 +47,13 @@ class Needs:
             self.known.append(lack)
             self.base.append(base)
 
+    def forget(self) -> None:
+        """Generations are made of other blocks from now on."""
+        self.known.clear()
+        self.base.clear()
+        self.too_many.clear()
+        self.surplus = []
+
     def lacks(self, generation: int) -> bool:
         """Whether it needs symbols of a generation, or did not tell."""
         return generation >= len(self.known) or self.known[generation] > 0
@@ -52,7 +62,12 @@ class Needs:
         """It had heard so many DATA (modulo 65536) of the session's first `place` ones."""
         if place - self.place < LESSON_DATAGRAMS:
             return
-        lost = 1 - ((count - self.count) & 0xFFFF) / (place - self.place)
+        blocks = place - self.place
+        gone = max(blocks - ((count - self.count) & 0xFFFF), 0)
+        lost = gone / blocks
+        self.total += blocks
+        self.lost += gone
+        self.squares += gone * gone / blocks
         weight = LOSS_MEMORY if self.lessons else 1.0
         self.place = place
         self.count = count
@@ -74,9 +89,9 @@ class Needs:
                 lack += self.known[generation]
                 base = self.base[generation]
             else:
-                untold += plan.k
+                untold += plan.blocks(generation)
+        lack = min(lack, POOL_BLOCKS)  # what is beyond is sent as it is
         if untold:
-            untold -= max(generations_of(plan, unit)[-1] * plan.k + plan.k - plan.total_blocks, 0)
             lack += self.loss * untold + caution * math.sqrt(untold * self.loss * (1 - self.loss))
             base = 0
         elif not lack:

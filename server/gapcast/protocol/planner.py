@@ -85,6 +85,18 @@ def pairs_are_cheaper(losses: Sequence[float], k: int) -> bool:
     return surplus - max(neediest, 0.0) < saved
 
 
+def pair_is_cheaper(needs: Sequence[tuple[int, int]]) -> bool:
+    """The same as pairs_are_cheaper, when boards have told what they need of each generation of a pair."""
+    pair = _unit_cost([first + second for first, second in needs])
+    return pair <= _unit_cost([first for first, _ in needs]) + _unit_cost([second for _, second in needs])
+
+
+def _unit_cost(needs: Sequence[int]) -> int:
+    """Symbols and single blocks for one unit."""
+    surplus = sum(max(need - POOL_BLOCKS, 0) for need in needs)
+    return surplus + max(min(need, POOL_BLOCKS) for need in needs)
+
+
 def _surplus(blocks: int, loss: float) -> float:
     """How many blocks beyond POOL_BLOCKS a board is expected to lose of so many (normal distribution)."""
     mean = blocks * loss

@@ -1,0 +1,43 @@
+"""What the needs of all boards together say about their mending (PROTOCOL.md section 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from gapcast.protocol.needs import Needs
+from gapcast.protocol.planner import pair_is_cheaper, pairs_are_cheaper, should_mend
+from gapcast_core.plan import Plan
+
+
+def are_worth_mending(boards: Collection[Needs], passed: int, blksize: int) -> bool:
+    """By what was reported of the generations gone by; nothing was sent yet, so it is what boards lost."""
+    if not boards:
+        return False
+    missing = [
+        [board.known[generation] for board in boards if generation < len(board.known)]
+        for generation in range(passed)
+    ]
+    loss = sum(board.loss for board in boards) / len(boards)
+    return should_mend(missing, len(boards), loss, blksize)
+
+
+def is_pair_cheaper(boards: Collection[Needs], plan: Plan, generation: int) -> bool:
+    """Whether this generation and the next are better mended as one. Some loss is known.
+
+    Of interleaved generations most boards have told before their symbols are due.
+    """
+    told = [board.known[generation : generation + 2] for board in boards]
+    needs = [(pair[0], pair[1]) for pair in told if len(pair) == 2]
+    if plan.mixed and 2 * len(needs) >= len(told):
+        return pair_is_cheaper(needs)
+    return pairs_are_cheaper([board.loss for board in boards if board.lessons], plan.k)
+
+
+def neediest(boards: Collection[Needs], plan: Plan, has_symbols: Callable[[int], bool]) -> int:
+    """A generation that some board lacks; the last one tells who has not told of all that the end is near."""
+    last = plan.count - 1
+    if not (has_symbols(last) and any(len(board.known) <= last for board in boards)):
+        for generation in range(last):
+            if has_symbols(generation) and any(board.lacks(generation) for board in boards):
+                return generation
+    return int(last)
