@@ -91,7 +91,9 @@ class socket:
         self._new = True
         self._deaf = False
         self._joined = False
-        self._loss_1000 = 0
+        self._lost_next = 0  # of 65536: how likely the radio loses the next datagram after one that came,
+        self._lost_again = 0  # and after one that it lost
+        self._is_bad = False
         self.lost = 0
 
     def fileno(self):
@@ -110,7 +112,14 @@ class socket:
         self._sock.setsockopt(IPPROTO_IP, IP_ADD_MEMBERSHIP, membership)
         self._sock.setsockopt(IPPROTO_IP, _IP_MULTICAST_ALL, 0)
         self._joined = True
-        self._loss_1000 = sim_world.settings["loss_1000"]
+        loss = sim_world.settings["loss_1000"]
+        burst = sim_world.settings["loss_burst"]
+        self._lost_next = self._lost_again = (loss * 65536 + 999) // 1000
+        if (
+            burst > 1
+        ):  # Gilbert's model: each lost datagram is the last of its burst with the chance 1 / burst
+            self._lost_again = 65536 - 65536 // burst
+            self._lost_next = loss * 65536 // ((1000 - loss) * burst)
 
     def bind(self, address):
         self._new = False
@@ -206,7 +215,7 @@ class socket:
 
     def _survives(self):
         """False when the radio lost this datagram (multicast only: unicast is repeated by Wi-Fi)."""
-        if self._loss_1000 and random.getrandbits(16) * 1000 >> 16 < self._loss_1000:
-            self.lost += 1
-            return False
-        return True
+        if self._lost_next:
+            self._is_bad = random.getrandbits(16) < (self._lost_again if self._is_bad else self._lost_next)
+            self.lost += self._is_bad
+        return not self._is_bad

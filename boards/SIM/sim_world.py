@@ -8,7 +8,8 @@ import json
 
 DEFAULTS = {
     "ip": "127.0.0.1",
-    "loss_1000": 0,  # independent loss of multicast datagrams, in 1/1000
+    "loss_1000": 0,  # loss of multicast datagrams, in 1/1000
+    "loss_burst": 1,  # datagrams that are lost in a row on average; 1: each by itself
     "seed": 1,
     "rx_queue": 6,  # datagrams an ESP32 socket queues (CONFIG_LWIP_UDP_RECVMBOX_SIZE); 0: as the PC
     "flash_timing": False,  # sleep as long as a NOR flash of the W25Q class would take

@@ -85,3 +85,9 @@ def test_a_network_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     with pytest.raises(OperatorError, match="Network is unreachable"):
         local_address("192.0.2.1", 69)
+
+
+@pytest.mark.parametrize(("burst", "loss"), [("0", "0.1"), ("-1", "0.1"), ("1001", "0.1"), ("2", "0.9")])
+def test_bursts_that_cannot_be(here: Path, capsys: pytest.CaptureFixture[str], burst: str, loss: str) -> None:
+    for command in (BOARD, SIM):
+        assert "bursts" in error_of(capsys, *command, "--burst", burst, "--loss", loss)

@@ -134,3 +134,11 @@ def test_the_queue_is_short(found: dict[str, Any]) -> None:
 
 def test_no_stream_sockets(found: dict[str, Any]) -> None:
     assert found["stream"] == "OSError"
+
+
+def test_losses_come_in_bursts_of_the_length_that_the_settings_say(found: dict[str, Any]) -> None:
+    """Of 100,000 datagrams: what was lost, and in how many runs."""
+    for burst, loss, run in ((1, 0.1, 1 / 0.9), (8, 0.1, 8.0), (2, 0.3, 2.0)):
+        lost, runs = found[f"burst_{burst}"]
+        assert lost / 100_000 == pytest.approx(loss, rel=0.1)
+        assert lost / runs == pytest.approx(run, rel=0.1)

@@ -192,8 +192,25 @@ def queues():
         found["stream"] = "OSError"
 
 
+def bursts(burst, loss_1000):
+    """[datagrams lost of 100,000, runs of them]"""
+    sim_world.settings["loss_1000"] = loss_1000
+    sim_world.settings["loss_burst"] = burst
+    sock = udp()
+    sock._join(bytes([239, 255, 77, 9, 127, 0, 0, 1]))
+    runs = 0
+    came = True
+    for _datagram in range(100000):
+        before = came
+        came = sock._survives()
+        runs += before and not came
+    return [sock.lost, runs]
+
+
 timeouts()
 framing()
 groups()
 queues()
+for burst, loss_1000 in ((1, 100), (8, 100), (2, 300)):
+    found["burst_%d" % burst] = bursts(burst, loss_1000)
 print(json.dumps(found))

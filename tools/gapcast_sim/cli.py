@@ -51,6 +51,7 @@ class Options(BoardOptions):
             image=self.image,
             ip=self.iface or local_address(host, port),
             loss=self.loss,
+            burst=self.burst,
             seed=self.seed,
             rx_queue=self.queue,
             flash_timing=self.flash_timing,

@@ -43,6 +43,7 @@ class FleetSpec:
     heap_bytes: int | None
     rx_queue: int = 6
     flash_timing: bool = False
+    burst: int = 1  # datagrams lost in a row on average
     slow_boards: int = 0  # the first ones have SLOWNESS times slower flash
     limit_s: float = 300.0
     health_ms: int | None = None
@@ -102,6 +103,7 @@ class Fleet:
             image=self.spec.image.name,
             ip=f"127.0.{1 + number // 250}.{1 + number % 250}",
             loss=self.spec.loss,
+            burst=self.spec.burst,
             seed=self.spec.seed * MAX_BOARDS + number,
             rx_queue=self.spec.rx_queue,
             flash_timing=self.spec.flash_timing,
@@ -218,6 +220,7 @@ class Fleet:
             "unicast_cost_bytes": self.unicast_cost_bytes(),
             "repair_requests": self.server.repair_requests,
             "loss": self.spec.loss,
+            "burst": self.spec.burst,
             "seed": self.spec.seed,
             "rate": self.spec.rate,
             "runtime": self.runtime.name,

@@ -60,12 +60,17 @@ def _trial_options() -> tuple[Callable[[Command], Command], ...]:
     )
 
 
+BURST_HELP = "Multicast datagrams lost in a row on average; 1: each by itself."
+MAX_BURST = 1000
+
+
 def board_options(loss: float) -> Callable[[Command], Command]:
     """A decorator: the options of BoardOptions, with this default loss."""
     options: tuple[Callable[[Command], Command], ...] = (
         click.option(
             "--loss", default=loss, show_default=True, help="Multicast loss of a board's radio, 0 to 0.95."
         ),
+        click.option("--burst", default=1, show_default=True, help=BURST_HELP),
         click.option(
             "--seed", default=1, show_default=True, help="Seed of that loss (and of a sample image)."
         ),
@@ -97,6 +102,7 @@ class BoardOptions:
     """What was typed, checked. Raises OperatorError for what cannot be."""
 
     loss: float
+    burst: int
     seed: int
     heap: str | None
     unfrozen: bool
@@ -112,6 +118,9 @@ class BoardOptions:
         if not 0 <= self.loss <= 0.95:
             hint = "--loss takes 0 to 0.95, such as 0.1 for 10 %"
             raise OperatorError(f"a loss of {self.loss:g} is not possible", hint)
+        if not 1 <= self.burst <= MAX_BURST or (self.loss > self.burst * (1 - self.loss) and self.burst > 1):
+            hint = f"--burst takes 1 to {MAX_BURST}, and at least loss / (1 - loss)"
+            raise OperatorError(f"bursts of {self.burst} at a loss of {self.loss:g} are not possible", hint)
         if self.rx_queue is not None and not 1 <= self.rx_queue <= MAX_RX_QUEUE:
             hint = f"--rx-queue takes 1 to {MAX_RX_QUEUE}"
             raise OperatorError(f"a queue of {self.rx_queue} is not possible", hint)

@@ -34,6 +34,7 @@ class BoardSpec:
     image: str
     ip: str
     loss: float = 0.0
+    burst: int = 1  # datagrams lost in a row on average; 1: each by itself
     seed: int = 1
     rx_queue: int = 6
     flash_timing: bool = False
@@ -83,6 +84,7 @@ class BoardSpec:
         return {
             "ip": self.ip,
             "loss_1000": round(self.loss * 1000),
+            "loss_burst": self.burst,
             "seed": self.seed,
             "rx_queue": self.rx_queue,
             "flash_timing": self.flash_timing,

@@ -58,6 +58,7 @@ class Options(BoardOptions):
             folder=self.keep or work / "boards",
             boards=self.boards,
             loss=self.loss,
+            burst=self.burst,
             seed=self.seed,
             rate=self.rate,
             heap_bytes=self.heap_bytes,
