@@ -30,7 +30,8 @@ HOT = {
         Mender._reach Mender._keep Mender._expect Mender._solvable Mender.done Mender.mendable
         Mender._unit Mender.report Mender._is_late Mender._passed Mender._write_needs Mender._need
         Mender._tell_apart
-        Mender._find_oldest Mender._stream""",
+        Mender._find_oldest Mender._stream Mender._is_of_other_kind
+        Mender._is_ahead""",
     "gapcast_core/generations.py": """
         unit_of symbol_of write_lacks _times write_surplus write_text _write_number write_heard""",
     "gapcast_core/plan.py": """

@@ -170,13 +170,19 @@ def test_what_should_have_come_is_asked_for_again():
 
 
 def test_symbols_of_interleaved_generations():
-    """The first one changes how all is counted; what is solved by them is right."""
+    """Two of a unit change how all is counted; what is solved by them is right."""
     data = image(40)
     one = make(total=40)
     hear(one, [1, 2, 3] + list(range(8, 41)))  # a burst of four
     assert list(one._missing.counts) == [4, 0, 0, 0, 0, 0]
     plan = gen.Plan(40, K)
     plan.mix()
+    for unit in (0, 1):
+        assert one.accept(number(unit, 128) | gen.MIXED_FLAG, bytes(BLKSIZE), 41, 5) == mender.NONE
+        assert not one.plan.mixed, "they may be forged"
+    one.accept(number(1, 129) | gen.MIXED_FLAG, bytes(BLKSIZE), 41, 5)
+    assert one.plan.mixed
+    one.pool.release(1)
     for generation in range(plan.count):
         unit = gen.alone(generation)
         found = one.accept(number(unit, 128) | gen.MIXED_FLAG, symbol_of(data, plan, unit, 128), 41, 5)
@@ -194,6 +200,8 @@ def test_symbols_of_interleaved_generations():
         assert solved == {block: data[block - 1] for block in solved}
         one.done()
     assert one.accept(number(0, 130), bytes(BLKSIZE), 41, 7) == mender.NONE, "symbols of the other kind"
+    one.accept(number(0, 131), bytes(BLKSIZE), 41, 7)
+    assert not one.plan.mixed
 
 
 def test_what_symbols_are_here_is_not_lacking():

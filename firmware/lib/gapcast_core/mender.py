@@ -50,12 +50,34 @@ class Mender:
         self._woken = False
         self._since = 0  # DATA heard since the last symbol for what was lacking
         self._oldest = 0  # nothing is missing of the generations below
+        self._other = NONE  # unit of the last symbol, when it was of the other kind
 
-    def _mix(self):
-        """The server's symbols are made of interleaved generations: all is counted anew."""
+    def _is_ahead(self, unit, position):
+        return self.plan.first(unit) > self._stream(position) + AHEAD_BLOCKS
+
+    def _is_of_other_kind(self, unit, number):
+        """Whether a symbol is of no use because generations are interleaved, or not.
+
+        Two of one unit in a row say that they are now, or are not: a single one may be forged.
+        """
+        mixed = bool(number & gen.MIXED_FLAG)
+        if mixed == self.plan.mixed:
+            self._other = NONE
+        elif unit != self._other or self.solving != NONE:
+            self._other = unit
+        else:
+            self._change(mixed)
+        return mixed != self.plan.mixed
+
+    def _change(self, mixed):
+        """All is counted anew."""
+        self._other = NONE
         for unit in range(3 * self.plan.pairs):
             self.pool.release(unit)
-        self.plan.mix()
+        if mixed:
+            self.plan.mix()
+        else:
+            self.plan.mixed = False
         self._heard = NONE
         self._told = 0
         self._since = 0
@@ -100,11 +122,11 @@ class Mender:
         position: the stream's next block.
         """
         unit = gen.unit_of(number)
-        if bool(number & gen.MIXED_FLAG) != self.plan.mixed:
-            if self.plan.mixed or self.solving != NONE:
-                return NONE
-            self._mix()
-        if self.plan.size(unit) <= 0 or self.plan.first(unit) > self._stream(position) + AHEAD_BLOCKS:
+        if (
+            self.plan.size(unit) <= 0
+            or self._is_of_other_kind(unit, number)
+            or self._is_ahead(unit, position)
+        ):
             return NONE
         self.heard(now_ms)
         self.note(number)

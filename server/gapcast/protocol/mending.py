@@ -32,7 +32,7 @@ from gapcast_core.generations import (
 PROBE_S = 0.012  # nothing to send, but somebody lacks something: one symbol wakes its report
 PROBE_MAX_S = 0.64  # doubled each time that no report comes of it
 SILENT_S = 3.0  # a board that reports nothing for so long is on its own
-SPREAD_BLOCKS = 2  # of the stream between two symbols, when loss comes in bursts
+SPREAD_BLOCKS = 1  # of the stream between two symbols, when loss comes in bursts
 CAUTION = -0.3  # of the spread between boards, how much more than expected is sent before they report
 
 
