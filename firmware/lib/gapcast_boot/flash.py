@@ -8,8 +8,6 @@ writeblocks, which never erases.
 
 import hashlib
 
-import esp32
-
 from gapcast_core.container import CHUNK_BYTES, DIGEST_BYTES, HEADER_BYTES
 
 SECTOR_BYTES = 4096
@@ -132,6 +130,8 @@ def table_digest(partition, payload_bytes, table_bytes, buffer):
 
 def runs(header):
     """True when the running slot holds this very image (its digest table lies behind it)."""
+    import esp32  # nothing else in here is of one port
+
     running = esp32.Partition(esp32.Partition.RUNNING)
     table = table_digest(running, header.payload_bytes, header.table_bytes, bytearray(STEP_BYTES))
     return table == header.table_digest and has_head(running, header)

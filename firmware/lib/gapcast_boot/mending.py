@@ -11,7 +11,7 @@ from .session import CONTROL_EVERY_MS, Session
 
 POOL_SYMBOLS = (20, 16, 12, 8)  # what is tried
 PUT_OFF = 3  # frames in a row that may wait before a slice of solving: it writes to flash as a block does
-SPARE_BYTES = 8 * 1024  # of the heap, for the session itself; all of the pool is free again after it
+SPARE_BYTES = 7 * 1024  # of the heap, for the session itself; all of the pool is free again after it
 _SYMBOL_BYTES = 1200  # of the heap for one, with all around it, and blocks of 1 KiB
 _REPORT_BYTES = wire.MAX_REQUEST_BYTES
 _HEARD = b"\0heard\0"

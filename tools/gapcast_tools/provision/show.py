@@ -10,10 +10,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gapcast_tools.boards.firmware import APP, BOOTLOADER, TABLE
 from gapcast_tools.provision.outcome import Outcome
 
 PLAIN_WIDTH = 120  # of the table when it goes to a file or a pipe
-MAX_CHANGES = 4  # that are named one by one
+MAX_CHANGES = 6  # that are named one by one
+_FIRMWARE = (BOOTLOADER, TABLE, APP)
 _STYLES = {"provisioned": "green", "unchanged": "cyan", "failed": "red"}
 
 
@@ -91,11 +93,13 @@ def _remarks(outcome: Outcome) -> list[str]:
 
 
 def _changes(changed: Sequence[str]) -> str:
-    """A few by name; of many files only how many."""
-    files = [name for name in changed if name.startswith("/lib/")]
-    named = [name for name in changed if name not in files]
-    if files:
-        named.append(f"{len(files)} files of the client")
+    """A few by name; of the client's files only how many."""
+    client = [name for name in changed if name.startswith("/lib/gapcast_")]
+    named = [name.removeprefix("/") for name in changed if name not in client]
+    if client:
+        named.append(f"{len(client)} files of the client")
+    if set(_FIRMWARE) <= set(named):
+        named = ["firmware", *(name for name in named if name not in _FIRMWARE)]
     if len(named) > MAX_CHANGES:
         named = [*named[:MAX_CHANGES], f"{len(named) - MAX_CHANGES} more"]
     return ", ".join(named)
