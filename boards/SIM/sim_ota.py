@@ -21,7 +21,7 @@ chip_id = 0  # what images have to be for, esp_chip_id_t: an ESP32
 IMAGE_MAGIC = 0xE9
 CHECKSUM_SEED = 0xEF
 _SECTOR_BYTES = 4096
-_STEP_BYTES = 1024
+_STEP_BYTES = 256  # these buffers lie in the heap that the client has to live in
 
 
 def read_entry(nor, index):
