@@ -46,7 +46,7 @@ def test_a_heap_too_small_or_no_size(here: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("server", ["", ":69", "h:0", "h:65536", "h:x", "h:-1", "h:6969:7"])
 def test_what_is_no_server_address(here: Path, capsys: pytest.CaptureFixture[str], server: str) -> None:
-    assert "ADDR" in error_of(capsys, "board", "--server", server, "--image", "x", "--flash", "fl")
+    assert "HOST" in error_of(capsys, "board", "--server", server, "--image", "x", "--flash", "fl")
 
 
 @pytest.mark.parametrize("server", ["999.1.1.1", "no host", "a" * 70])
