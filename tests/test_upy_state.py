@@ -26,10 +26,9 @@ HOT = {
         GapList.add GapList._find GapList._append GapList._fill GapList._split GapList._delete
         GapList._shift_up""",
     "gapcast_core/mender.py": """
-        Mender._can_mend Mender.stored Mender._retry Mender.note Mender.heard Mender.accept
-        Mender._reach Mender._keep Mender._expect Mender._solvable Mender.done Mender.mendable
-        Mender._unit Mender.report Mender._is_late Mender._passed Mender._write_needs Mender._need
-        Mender._tell_apart
+        Mender.stored Mender._retry Mender.note Mender.heard Mender.accept
+        Mender._reach Mender._keep Mender._solvable Mender.done Mender.mendable
+        Mender.report Mender._is_late Mender._passed
         Mender._find_oldest Mender._stream Mender._is_of_other_kind
         Mender._is_ahead""",
     "gapcast_core/generations.py": """
@@ -39,7 +38,9 @@ HOT = {
         Plan.first Plan.end Plan.size Plan.block Plan.passed alone whole first_of""",
     "gapcast_core/missing.py": """
         Missing.is_stale Missing.stored Missing.of Missing.next Missing.list Missing._list
-        Missing._after""",
+        Missing._after
+        Missing.unit Missing.expect Missing.can_mend Missing.write_needs Missing._tell_apart
+        Missing._need""",
     "gapcast_core/fec.py": """
         Pool.held Pool.add Pool._put Pool._place Pool.release Pool._evict Pool.next_known Pool.feed
         Pool._spread Pool.eliminate Pool._clear_column Pool._weigh Pool.block""",

@@ -32,11 +32,10 @@ class Mender:
         self.count = 0  # of DATA heard, modulo 65536
         self.solved = 0  # generations
         self.solving = NONE  # a unit, from `begin` to `done`
-        self.needs = bytearray(plan.count)  # what `report` tells
+        self._missing = Missing(gaps, plan, pool)
+        self.needs = self._missing.needs  # what `report` tells
+        self.surplus = self._missing.surplus  # and the blocks asked for one by one
         self.surplus_count = 0
-        self._missing = Missing(gaps, plan, gen.SURPLUS_BLOCKS)
-        self.surplus = self._missing.listed  # and the blocks asked for one by one
-        self._paired = bytearray(plan.pairs)  # 1: its symbols are made, or will be, of the whole pair
         self._heard = NONE  # highest generation of which a symbol was heard
         self._frame_ms = NONE
         self._reported_ms = now_ms
@@ -46,7 +45,6 @@ class Mender:
         self._lacked = 0  # symbols lacking when last looked at
         self._said = 0  # the same in the last report
         self._told_count = 0  # DATA heard until then
-        self._room = 0  # of the pool, while needs are written
         self._woken = False
         self._since = 0  # DATA heard since the last symbol for what was lacking
         self._oldest = 0  # nothing is missing of the generations below
@@ -83,10 +81,6 @@ class Mender:
         self._since = 0
         self._oldest = 0
         self._missing.recount()
-
-    def _can_mend(self, unit):
-        """Whether symbols, and its surplus one by one, can still help a unit."""
-        return 0 < self._missing.of(unit) <= self.pool.capacity + gen.MAX_SURPLUS_BLOCKS
 
     # -- what comes in --------------------------------------------------------------------
 
@@ -137,8 +131,8 @@ class Mender:
             self._since = 0
         elif self._since > 0:
             self._since = HEARD_SLACK_BLOCKS
-        self._expect(unit // 3, unit % 3 == gen.WHOLE)
-        if not self._can_mend(unit):
+        self._missing.expect(unit // 3, unit % 3 == gen.WHOLE)
+        if not self._missing.can_mend(unit):
             return NONE
         self._keep(unit, number, view)
         return self._solvable(unit)
@@ -151,10 +145,10 @@ class Mender:
 
     def _find_oldest(self):
         """The first generation, of those whose symbols were heard, that lacks some."""
-        while self._oldest < self.plan.count and not self._missing.of(self._unit(self._oldest)):
+        while self._oldest < self.plan.count and not self._missing.of(self._missing.unit(self._oldest)):
             self._oldest += 1
         for generation in range(self._oldest, self._heard + 1):
-            unit = self._unit(generation)
+            unit = self._missing.unit(generation)
             if self._missing.of(unit) > self.pool.held(unit):
                 return generation
         return self._heard + 1
@@ -167,13 +161,6 @@ class Mender:
     def _keep(self, unit, number, view):
         need = min(self._missing.of(unit), self.pool.capacity)
         self.pool.add(unit, gen.symbol_of(number), view, need)
-
-    def _expect(self, pair, paired):
-        """Symbols of this pair are made so: those of the next will be too, until one says otherwise."""
-        after = min(pair + 1, self.plan.pairs - 1)
-        if self._paired[pair] != paired or self._paired[after] != paired:
-            for i in range(pair, self.plan.pairs):
-                self._paired[i] = paired
 
     def heard(self, now_ms):
         """DATA came: of the stream, and there already, if nothing else is told of it."""
@@ -212,14 +199,10 @@ class Mender:
     @property
     def mendable(self):
         """Whether symbols can still help."""
-        for generation in range(self.plan.count):  # noqa: SIM110 - any() would allocate
-            if self._can_mend(self._unit(generation)):
+        for generation in range(self.plan.count):  # any() would allocate
+            if self._missing.can_mend(self._missing.unit(generation)):
                 return True
         return False
-
-    def _unit(self, generation):
-        """What symbols for that generation are made of, as far as this board knows."""
-        return gen.whole(generation) if self._paired[generation // 2] else gen.alone(generation)
 
     # -- reports --------------------------------------------------------------------------
 
@@ -235,7 +218,8 @@ class Mender:
         passed = self.plan.count if at_end else self._passed(position)
         if not is_end and passed == self._told and not self._is_late(position, now_ms):
             return NONE
-        lacked = self._write_needs(passed)
+        lacked = self._missing.write_needs(passed, self._heard)
+        self.surplus_count = self._missing.surplus_count
         if not (is_end or lacked) and self._may_be_quiet(passed):
             return NONE
         self._end_told = at_end
@@ -276,52 +260,6 @@ class Mender:
             slack = HEARD_SLACK_BLOCKS if self._heard >= passed - 1 else SLACK_BLOCKS
             if position - 1 - self.plan.end(gen.alone(passed - 1)) < slack:
                 passed -= 1
-        if passed % 2 and passed < self.plan.count and self._paired[passed // 2]:
+        if passed % 2 and passed < self.plan.count and self._missing.unit(passed) == gen.whole(passed):
             passed -= 1  # what a pair needs is told of both generations together
         return max(passed, self._told)  # the position may go back
-
-    def _write_needs(self, passed):
-        """Fill `needs` and `surplus`; how many symbols and blocks that is.
-
-        What a pair needs is told of its first generation. Nothing is asked for that would find the pool full
-        of symbols for units before it: these wait for a surplus, say.
-        """
-        lacked = 0
-        self.surplus_count = 0
-        self._room = self.pool.capacity
-        generation = 0
-        while generation < passed:
-            unit = self._unit(generation)
-            self.needs[generation] = need = self._need(unit)
-            lacked += need
-            generation += 1
-            if unit % 3 == gen.WHOLE and generation < passed:
-                self.needs[generation] = 0
-                self._tell_apart(generation - 1)
-                generation += 1
-        return lacked + self.surplus_count
-
-    def _tell_apart(self, first):
-        """Of an interleaved pair whose symbols did not come yet both needs: the server may still decide."""
-        if self.plan.mixed and first > self._heard and self.needs[first] != gen.TOO_MANY:
-            self.needs[first] = self._missing.counts[first]
-            self.needs[first + 1] = self._missing.counts[first + 1]
-
-    def _need(self, unit):
-        """The symbols that a unit needs.
-
-        More than memory holds cannot be solved: the surplus is asked for one by one. What lost still
-        more is sent to all again when others lack it too, or fetched at the end.
-        """
-        count = self._missing.of(unit)
-        if not self._can_mend(unit):
-            return gen.TOO_MANY if count else 0
-        if count > self.pool.capacity:
-            self.surplus_count = self._missing.list(unit, count - self.pool.capacity, self.surplus_count)
-            count = self.pool.capacity
-        held = self.pool.held(unit)
-        if self.plan.mixed and gen.first_of(unit) > self._heard:
-            return max(count - held, 0)
-        need = max(min(count, self._room) - held, 0)
-        self._room -= held + need
-        return need
