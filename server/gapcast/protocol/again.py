@@ -8,6 +8,10 @@ joined when the stream had begun, or were out of reach.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
+
+from gapcast.protocol.needs import Needs
+from gapcast.protocol.planner import is_cheaper_to_all
 
 MAX_UNIT_TIMES = 2
 FLIGHT_S = 0.02  # a report cannot know of a block that was sent within this time
@@ -49,6 +53,33 @@ class Again:
     def may_bring(self, end: int, heard_at: float) -> bool:
         """Whether a unit that ends with this block waits to be sent, or was, unknown to who reported then."""
         return end in self._waiting or heard_at < self._sent_at.get(end, -1e9) + FLIGHT_S
+
+    def may_help(
+        self, board: Needs, unit_of: Callable[[int], int], blocks_of: Callable[[int], list[int]]
+    ) -> bool:
+        """Whether a board may yet get blocks that it asked for, or units that it lost nearly all of.
+
+        Args:
+            unit_of: what a generation's symbols are made of. blocks_of: the blocks of a unit.
+        """
+        if any(self.allows(block) for block in board.surplus):
+            return True
+        ends = (blocks_of(unit_of(generation))[-1] for generation in board.too_many)
+        return any(self.may_bring(end, board.heard_at) for end in ends)
+
+    def ask_lost(
+        self, boards: Iterable[Needs], unit_of: Callable[[int], int], blocks_of: Callable[[int], list[int]]
+    ) -> None:
+        """Send all of what several boards have lost nearly all of. The arguments are those of may_help."""
+        lost: dict[int, int] = {}
+        for board in boards:
+            for unit in {unit_of(generation) for generation in board.too_many}:
+                if not self.may_bring(blocks_of(unit)[-1], board.heard_at):
+                    lost[unit] = lost.get(unit, 0) + 1
+        for unit in sorted(lost):
+            blocks = blocks_of(unit)
+            if is_cheaper_to_all(lost[unit], len(blocks)):
+                self.ask_unit(unit, blocks)
 
     def take(self, now: float) -> int:
         """The next block to send."""

@@ -22,10 +22,12 @@ def are_worth_mending(boards: Collection[Needs], passed: int, blksize: int) -> b
 
 
 def is_pair_cheaper(boards: Collection[Needs], plan: Plan, generation: int) -> bool:
-    """Whether this generation and the next are better mended as one. Some loss is known.
+    """Whether this generation and the next, if there is one, are better mended as one. Some loss is known.
 
     Of interleaved generations most boards have told before their symbols are due.
     """
+    if generation + 1 >= plan.count:
+        return False
     told = [board.known[generation : generation + 2] for board in boards]
     needs = [(pair[0], pair[1]) for pair in told if len(pair) == 2]
     if plan.mixed and 2 * len(needs) >= len(told):

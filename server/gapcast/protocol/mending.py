@@ -14,7 +14,6 @@ from gapcast.protocol.bursts import are_bursty
 from gapcast.protocol.flight import Flight
 from gapcast.protocol.judging import are_worth_mending, is_pair_cheaper, neediest
 from gapcast.protocol.needs import Needs, generations_of
-from gapcast.protocol.planner import is_cheaper_to_all
 from gapcast.protocol.release import released
 from gapcast.protocol.types import Address, Content
 from gapcast.protocol.unit_blocks import UnitBlocks
@@ -95,10 +94,7 @@ class Mending:
         board = self._boards.get(address)
         if board is None or len(board.known) < self.plan.count:
             return False
-        if any(self._again.allows(block) for block in board.surplus):
-            return False
-        ends = (self._blocks.of(self._unit(generation))[-1] for generation in board.too_many)
-        if any(self._again.may_bring(end, board.heard_at) for end in ends):
+        if self._again.may_help(board, self._unit, self._blocks.of):
             return False
         return not any(lack and self._left(self._unit(at)) for at, lack in enumerate(board.known))
 
@@ -177,17 +173,8 @@ class Mending:
 
     def _send_again(self) -> None:
         """After the stream: what several boards have lost nearly all of."""
-        if not self._ended:
-            return
-        lost: dict[int, int] = {}
-        for board in self._boards.values():
-            for unit in {self._unit(generation) for generation in board.too_many}:
-                if not self._again.may_bring(self._blocks.of(unit)[-1], board.heard_at):
-                    lost[unit] = lost.get(unit, 0) + 1
-        for unit in sorted(lost):
-            blocks = self._blocks.of(unit)
-            if is_cheaper_to_all(lost[unit], len(blocks)):
-                self._again.ask_unit(unit, blocks)
+        if self._ended:
+            self._again.ask_lost(self._boards.values(), self._unit, self._blocks.of)
 
     # ---- the stream ----
 
@@ -222,10 +209,7 @@ class Mending:
         while is_known and self._opened < released(self.plan, self._passed, self._top, self._ended):
             generation = self._opened
             if generation // 2 == len(self._paired):
-                complete = generation + 1 < self.plan.count
-                self._paired.append(
-                    complete and is_pair_cheaper(self._boards.values(), self.plan, generation)
-                )
+                self._paired.append(is_pair_cheaper(self._boards.values(), self.plan, generation))
             self._opened += 1
             unit = self._unit(generation)
             if self.plan.mixed and unit == whole(generation):
