@@ -11,14 +11,12 @@ at the raised baud rate, where the next run's first words do not reach it.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
+from gapcast_tools.usb.esptool_parts import Part, as_files, ends_of
 from gapcast_tools.usb.esptool_text import (
     HINT_CABLE,
     LOST_LINE,
@@ -46,22 +44,7 @@ ERASE_S_PER_MB = 45.0  # esptool: 40
 ERASE_ALL_S = 260.0  # esptool: 120, or 240 with a long time-out in its configuration
 START_S = 90.0
 
-_UNUSUAL = re.compile(r"[^A-Za-z0-9._]|^\.")
-
 Progress = Callable[[str, int, int], None]
-
-
-class Part(Protocol):
-    """Bytes for a place in flash (gapcast_tools.boards.firmware.Part is one)."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def offset(self) -> int: ...
-
-    @property
-    def data(self) -> bytes: ...
 
 
 class Esptool:
@@ -111,7 +94,7 @@ class Esptool:
         if not parts:
             return []
         total = sum(len(part.data) for part in parts)
-        ends = _ends(parts)
+        ends = ends_of(parts)
         seen: list[bool] = []
 
         def on_line(line: str) -> None:
@@ -120,7 +103,7 @@ class Esptool:
                 self._progress("comparing", ends[min(len(seen), len(parts)) - 1], total)
 
         self._progress("comparing", 0, total)
-        with _files(parts) as (folder, arguments):
+        with as_files(parts) as (folder, arguments):
             self._run(
                 "comparing the flash",
                 ["verify-flash", *arguments],
@@ -144,7 +127,7 @@ class Esptool:
         """
         parts = sorted(parts, key=lambda part: part.offset)
         total = sum(len(part.data) for part in parts)
-        ends = _ends(parts)
+        ends = ends_of(parts)
 
         def on_line(line: str) -> None:
             where = position(line)
@@ -156,7 +139,7 @@ class Esptool:
                     self._progress("writing", end - left, total)
 
         self._progress("writing", 0, total)
-        with _files(parts) as (folder, arguments):
+        with as_files(parts) as (folder, arguments):
             self._run(
                 "writing",
                 ["write-flash", *arguments],
@@ -278,24 +261,3 @@ class Esptool:
 def _anywhere(port: str) -> str:
     """The port as it is called from any working directory."""
     return port if "://" in port else str(Path(port).absolute())  # not resolved: udev names links
-
-
-def _ends(parts: Sequence[Part]) -> list[int]:
-    """How many bytes are done after each part."""
-    ends: list[int] = []
-    for part in parts:
-        ends.append((ends[-1] if ends else 0) + len(part.data))
-    return ends
-
-
-@contextmanager
-def _files(parts: Sequence[Part]) -> Iterator[tuple[Path, list[str]]]:
-    """The parts as files in a private folder, since firmware may hold secrets, and esptool's arguments."""
-    with tempfile.TemporaryDirectory(prefix="gapcast-") as name:
-        folder = Path(name)
-        arguments = []
-        for part in parts:
-            file = _UNUSUAL.sub("_", f"{part.name}.{part.offset:#x}")  # esptool's messages name it
-            (folder / file).write_bytes(part.data)
-            arguments += [hex(part.offset), file]
-        yield folder, arguments
