@@ -8,6 +8,7 @@ real one does, and nothing blocks.
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Hardware:
     speed: Callable[[], int]  # the host's, in baud: the ROM finds it out from the sync frame
 
 
-class Loader:
+class Loader(ABC):
     """The commands that both understand. `inbox` takes frames; run() is the generator."""
 
     status_bytes: ClassVar[int]
@@ -87,9 +88,9 @@ class Loader:
         except struct.error:
             yield self.reply(command, status=self.invalid)
 
+    @abstractmethod
     def unknown(self, command: Command) -> Iterator[Action]:
         """Answer a command that this loader does not have."""
-        raise NotImplementedError
 
     def reply(self, command: Command, *, value: int = 0, data: bytes = b"", status: int = Status.OK) -> bytes:
         return answer(command.op, value=value, data=data, status=status, status_bytes=self.status_bytes)
