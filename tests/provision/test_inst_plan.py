@@ -141,7 +141,9 @@ def test_settings_go_to_a_board_and_come_back() -> None:
     assert "geheim" not in repr(read_settings(data))
 
 
-@pytest.mark.parametrize("data", [b"{", b"[1]", b"\xff", b'{"wifi_password": "geheim"'])
+@pytest.mark.parametrize(
+    "data", [b"{", b"[1]", b"\xff", b'{"wifi_password": "geheim"', b'{"mine": "\\ud800"}', b"[" * 9999]
+)
 def test_settings_that_are_damaged_are_told_without_showing_them(data: bytes) -> None:
     with pytest.raises(PortFault) as raised:
         read_settings(data)

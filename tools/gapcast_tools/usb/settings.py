@@ -68,7 +68,8 @@ def read_settings(data: bytes | None) -> Settings | None:
     hint = "mend it, or remove it: mpremote connect PORT rm :gapcast.json"
     try:
         found = json.loads(data)
-    except ValueError:
+        json.dumps(found, ensure_ascii=False).encode()  # halves of characters ("\\ud800") cannot be written
+    except (ValueError, RecursionError):
         raise PortFault("damaged", "gapcast.json on the board is not JSON", hint) from None
     if not isinstance(found, dict):
         raise PortFault("damaged", "gapcast.json on the board is no JSON object", hint)
@@ -88,7 +89,7 @@ def same_settings(data: bytes | None, settings: Mapping[str, object]) -> bool:
     """Whether a board's gapcast.json says this already, however it is written."""
     try:
         return data is not None and json.loads(data) == json.loads(pack_settings(settings))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
