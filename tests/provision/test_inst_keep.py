@@ -46,9 +46,9 @@ def test_files_come_back_byte_by_byte_onto_a_new_file_system(tmp_path: Path) -> 
         assert not folder.exists()
         assert world.user_files(world.files_on(line)) == user
         assert default != world.USER_BOOT
-        found = settings_on(board)
-        assert found == world.settings()
-        install(board, compile_client(ask(board)), found)
+        # But for the report key: the counter that went with it may have been erased.
+        assert settings_on(board) == {k: v for k, v in world.settings().items() if k != "report_key"}
+        install(board, compile_client(ask(board)), world.settings())
         assert world.files_on(line) == before
 
 

@@ -18,6 +18,7 @@ from gapcast_tools.usb.install import Progress, write_files
 from gapcast_tools.usb.look import BOOT, FOLDERS, OWN_NAMES, SETTINGS, file_contents, on
 from gapcast_tools.usb.mpremote import Mpremote
 from gapcast_tools.usb.scripts import NEW, read_script
+from gapcast_tools.usb.settings import pack_settings, read_settings
 
 INDEX = "index.json"  # path on the board -> SHA-256; there once the files are
 FILES = "files"
@@ -66,10 +67,33 @@ def put_back(port: str | Mpremote, folder: Path, progress: Progress | None = Non
         saved = _load(folder)
     except OSError as error:
         raise OperatorError(f"{folder} cannot be read: {error.strerror}") from error
+    if SETTINGS in saved:
+        saved[SETTINGS] = _without_key(saved[SETTINGS])
     written = write_files(on(port), saved, progress) if saved else []
-    if folder.exists():
-        shutil.rmtree(folder)
+    discard(folder)
     return written
+
+
+def discard(folder: Path) -> None:
+    """Forget what was saved there. Raises OSError."""
+    for leftover in (_old(folder), folder):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+
+
+def _without_key(data: bytes) -> bytes:
+    """gapcast.json without its report key: flashing may have erased the counter that goes with it.
+
+    A run that was cut off does not know any more whether it did, and with the old key and a counter that
+    begins again the server would take the board's reports for replayed ones.
+    """
+    try:
+        settings = read_settings(data)
+    except PortFault:
+        return data  # told when it is on the board
+    if settings is None or settings.pop("report_key", None) is None:
+        return data
+    return pack_settings(settings)
 
 
 def _is_new_boot(path: str, data: bytes, saved: Mapping[str, bytes]) -> bool:
