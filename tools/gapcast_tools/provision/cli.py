@@ -18,6 +18,8 @@ from gapcast_tools.provision.job import Job
 from gapcast_tools.provision.outcome import Outcome
 from gapcast_tools.provision.plan import Plan, make_plan
 from gapcast_tools.provision.show import Display, summary
+from gapcast_tools.usb.claim import real_port
+from gapcast_tools.usb.fleet import check_fleet
 from gapcast_tools.usb.ports_list import usb_ports
 from gapcast_tools.usb.process import Stop
 
@@ -64,6 +66,7 @@ def provision(
     with ends_on_sigterm():
         chosen = choose_ports(ports, all_ports)
         plan = make_plan(**typed)
+        check_fleet(plan.state)
         notes = plan.firmware.warnings if plan.firmware is not None else ()
         for note in () if as_json else notes:
             click.echo(f"{typed['firmware']}: note: {note}", err=True)
@@ -81,7 +84,11 @@ def choose_ports(ports: Sequence[str], all_ports: bool) -> list[str]:
     """The ports that are meant. Raises OperatorError."""
     if bool(ports) == all_ports:
         raise OperatorError("which boards?", "--port P names one, --all takes every one that is plugged in")
-    chosen = list(dict.fromkeys(ports)) if ports else [found.device for found in usb_ports() if found.known]
+    named = ports or [found.device for found in usb_ports() if found.known]
+    by_place: dict[str, str] = {}
+    for port in named:
+        by_place.setdefault(real_port(port), port)  # under the first of its names
+    chosen = list(by_place.values())
     if not chosen:
         raise OperatorError(
             "no board is plugged in", "is the cable one that carries data? see `gapcast ports`"

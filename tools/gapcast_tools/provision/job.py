@@ -8,27 +8,31 @@ be changes nothing.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from gapcast.errors import OperatorError
 from gapcast_tools.boards.firmware import Firmware, Part
 from gapcast_tools.provision import flashing
 from gapcast_tools.provision.outcome import Outcome
 from gapcast_tools.provision.plan import Plan, mark_of
+from gapcast_tools.usb.claim import claimed
 from gapcast_tools.usb.client import compile_client
 from gapcast_tools.usb.esptool import Esptool, Identity
 from gapcast_tools.usb.fault import PortFault
 from gapcast_tools.usb.fleet import enter_in_fleet
 from gapcast_tools.usb.install import install
-from gapcast_tools.usb.keep import put_back, save_files, saved_folder
-from gapcast_tools.usb.look import Look, look
+from gapcast_tools.usb.keep import discard, put_back, save_files, saved_folder
+from gapcast_tools.usb.look import BoardRuntime, Look, look
 from gapcast_tools.usb.mpremote import Mpremote
 from gapcast_tools.usb.process import Stop
 from gapcast_tools.usb.secrets import Secret
 
 # What may answer when a board has something else than MicroPython in it, or half of it.
 _NO_ANSWER = ("silent", "garbage", "no_micropython", "old_micropython", "damaged", "failed")
+MAC_DIGITS = 12
 GLANCE_S = (4.0, 6.0)  # for what is most likely no MicroPython
 Progress = Callable[[str, int, int], None]
 
@@ -59,9 +63,10 @@ class Job:
         outcome = self.outcome
         start_s = time.monotonic()
         try:
-            identity = self._identify()
-            self._flash(identity)
-            self._join(identity)
+            with claimed(outcome.port):
+                identity = self._identify()
+                self._flash(identity)
+                self._join(identity)
             outcome.state = "provisioned" if outcome.changed else "unchanged"
         except PortFault as fault:
             outcome.reason, outcome.message, outcome.hint = fault.reason, str(fault), fault.hint
@@ -69,6 +74,9 @@ class Job:
             outcome.reason, outcome.message, outcome.hint = "failed", error.message, error.hint
         except OSError as error:  # no space for temporary files, or the like
             outcome.reason, outcome.message = "failed", f"this machine: {error}"
+        except Exception as error:  # a fault of ours; its text may hold secrets
+            outcome.reason, outcome.message = "failed", f"a fault in Gapcast: {where_raised(error)}"
+            outcome.hint = "please report it; the other boards went on"
         if not outcome.ok:
             self._let_go()
         outcome.elapsed_s = time.monotonic() - start_s
@@ -99,14 +107,14 @@ class Job:
             self._found, self._idf = found, flashing.idf_of(self._tool, flashing.slots_of(found)[0])
         else:
             stale = flashing.stale_parts(self._tool, firmware, found, self._boot_address)
-            if stale and not self._was_updated_since(firmware, stale):
+            if self._plan.erase or (stale and not self._was_updated_since(firmware, stale)):
                 self._write(firmware, found, stale, identity.flash_bytes)
         if self._in_loader:
             self._tool.reset()
 
     def _was_updated_since(self, firmware: Firmware, stale: list[Part]) -> bool:
         """Whether only the application differs, because the board took a newer one over the air."""
-        if self._plan.erase or [part.name for part in stale] != [firmware.parts[2].name]:
+        if [part.name for part in stale] != [firmware.parts[2].name]:
             return False
         look = self._ask_what_is_there()
         return look is not None and mark_of(look.settings) == firmware.sha256
@@ -115,6 +123,7 @@ class Job:
         """First what has to be blank, then the parts: a table is only in flash when its places are."""
         if self._plan.erase:
             self._tool.erase_all()
+            discard(saved_folder(self.outcome.id))
             stale, found = list(firmware.parts), flashing.Found(b"", None)
         file_system, nvs = flashing.moves(found.table, firmware.table, flash_bytes)
         if found.table is not None and file_system:
@@ -143,6 +152,8 @@ class Job:
             except PortFault as fault:
                 if fault.reason not in _NO_ANSWER:
                     raise
+            else:
+                check_same(self._look.runtime, self.outcome)
         return self._look
 
     # -- its file system ------------------------------------------------------------------
@@ -151,7 +162,10 @@ class Job:
         """Client, settings and key onto the board, and the board into the inventory."""
         self._progress("asking MicroPython", 0, 0)
         folder = saved_folder(identity.mac)
-        if folder.exists() and not self._plan.erase:
+        if self._look is None:
+            self._look = look(self._mpremote)
+            check_same(self._look.runtime, self.outcome)
+        if folder.exists():
             self._progress("putting files back", 0, 0)
             self.outcome.changed += put_back(self._mpremote, folder, self._progress)
             self._look = None
@@ -174,3 +188,20 @@ class Job:
         """The board's report key, if it can go on: with the counter gone its reports would look replayed."""
         key = (settings or {}).get("report_key")
         return key if isinstance(key, Secret) and not self._fresh_key else None
+
+
+def check_same(runtime: BoardRuntime, outcome: Outcome) -> None:
+    """Raises PortFault `interrupted`: since esptool was there another board came to this port.
+
+    An ESP32's machine.unique_id() is the MAC that esptool reads.
+    """
+    seen = runtime.unique_id[:MAC_DIGITS]
+    if len(seen) == MAC_DIGITS and seen != outcome.id:
+        message = f"another board is on {outcome.port} now: {seen}, not {outcome.id}"
+        raise PortFault("interrupted", message, "leave the boards plugged in until all is done")
+
+
+def where_raised(error: Exception) -> str:
+    """The kind of an exception and the line it came from, without its text."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"

@@ -30,6 +30,16 @@ def enter_in_fleet(state: Path | None, board_id: str, key_on_board: Secret | Non
         return key, True
 
 
+def check_fleet(state: Path | None) -> None:
+    """Whether the inventory can be used, before any board is touched; it is made where there is none.
+
+    Raises:
+        OperatorError: It cannot.
+    """
+    with Fleet(state or default_path()):
+        pass
+
+
 def leave_fleet(state: Path | None, board_id: str) -> bool:
     """Take a board out of the inventory, with its history; False: it was not in it. Raises OperatorError."""
     path = state or default_path()

@@ -1,0 +1,97 @@
+"""`gapcast provision` when two want a port, when all is to go, and at what nobody foresaw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gapcast_tools.boards.definition import load_board
+from gapcast_tools.provision.cli import choose_ports
+from gapcast_tools.provision.job import Job, check_same
+from gapcast_tools.provision.outcome import Outcome
+from gapcast_tools.provision.plan import Network, Plan
+from gapcast_tools.usb.claim import claimed
+from gapcast_tools.usb.esptool import Esptool
+from gapcast_tools.usb.fault import PortFault
+from gapcast_tools.usb.keep import saved_folder
+from gapcast_tools.usb.look import BoardRuntime
+from gapcast_tools.usb.process import Stop
+from provision.prov_bench import Bench, plugged
+from provision.test_provision import get_files, put_files
+
+OWN = {"/mine.txt": b"mine"}
+
+
+def test_a_port_by_two_names_is_one_port(tmp_path: Path) -> None:
+    real, other, link, circle = (tmp_path / name for name in ("tty", "tty2", "by-id", "circle"))
+    real.touch()
+    link.symlink_to(real)
+    circle.symlink_to(circle)
+    names = [str(path) for path in (link, other, real, link, circle)]
+    assert choose_ports(names, all_ports=False) == [str(path) for path in (link, other, circle)]
+
+
+def test_two_provisionings_do_not_share_a_port(tmp_path: Path) -> None:
+    (tmp_path / "by-id").symlink_to(tmp_path / "tty")
+    with claimed(str(tmp_path / "tty")):
+        outcome = job(tmp_path / "by-id").run()
+        assert (outcome.state, outcome.reason) == ("failed", "busy")
+        with claimed(str(tmp_path / "other")):
+            pass
+    with claimed(str(tmp_path / "by-id")):
+        pass
+
+
+def test_a_fault_of_ours_is_one_boards_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_tool: Esptool) -> None:
+        raise ValueError("geheim")
+
+    monkeypatch.setattr(Esptool, "identify", broken)
+    outcome = job(tmp_path / "tty").run()
+    assert (outcome.state, outcome.reason) == ("failed", "failed")
+    assert "ValueError in test_provision_reviewed.py" in outcome.message
+    assert "geheim" not in outcome.message + outcome.hint
+
+
+def test_a_board_that_was_swapped_is_noticed() -> None:
+    def runtime(unique_id: str) -> BoardRuntime:
+        return BoardRuntime((1, 25, 0), 0, "", unique_id, False)
+
+    outcome = Outcome("tty", id="240ac4000001")
+    for same in ("", "240ac4000001", "240ac4000001fffe"):
+        check_same(runtime(same), outcome)
+    with pytest.raises(PortFault, match="another board"):
+        check_same(runtime("240ac4000002"), outcome)
+
+
+def test_an_inventory_that_cannot_be_used_is_told_before_a_board_is_touched(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.state.write_text("no database")
+    done = bench.provision(tmp_path / "tty")
+    assert done.code == 2
+    assert done.err.startswith("gapcast: ")
+    assert "fleet.db" in done.err
+
+
+@pytest.mark.usefixtures("micropython")
+def test_erase_takes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the firmware is right already, and what an earlier run had saved."""
+    bench = Bench(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", bench.environment()["XDG_STATE_HOME"])
+    with plugged(bench.chip("c")) as (line,):
+        mac = bench.provision(line).board["id"]
+        put_files(bench, line, OWN)
+        saved_folder(mac).mkdir(parents=True)
+        again = bench.run(*bench.command(line), "--erase", "--json")
+        assert again.board["state"] == "provisioned", again
+        assert "app" in again.board["changed"]
+        assert not saved_folder(mac).exists()
+        with pytest.raises(Exception, match="returned non-zero"):
+            get_files(bench, line, list(OWN))
+
+
+def job(port: Path) -> Job:
+    network = Network("lab", None, is_open=True)
+    plan = Plan(load_board("ESP32_GENERIC"), None, "i", "h", 69, network, (), True, None)
+    return Job(str(port), plan, lambda _what, _done, _total: None, Stop())
