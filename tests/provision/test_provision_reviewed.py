@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gapcast_tools.boards.definition import load_board
+from gapcast_tools.boards.firmware import Part, load_firmware
 from gapcast_tools.provision.cli import choose_ports
 from gapcast_tools.provision.job import Job, check_same
 from gapcast_tools.provision.outcome import Outcome
@@ -72,6 +73,31 @@ def test_an_inventory_that_cannot_be_used_is_told_before_a_board_is_touched(tmp_
     assert done.code == 2
     assert done.err.startswith("gapcast: ")
     assert "fleet.db" in done.err
+
+
+@pytest.mark.usefixtures("micropython")
+def test_another_firmware_that_was_written_and_not_marked_is_replaced(tmp_path: Path) -> None:
+    """As by a run that ended before it came to gapcast.json: its mark still tells of the firmware before."""
+    bench = Bench(tmp_path)
+    other = bench.folder / "other.bin"
+    bench.write_firmware(other, 80_000)
+    firmware = load_firmware(other, load_board("ESP32_GENERIC"))
+    otadata = firmware.table.otadata
+    assert otadata is not None
+    with plugged(bench.chip("c")) as (line,):
+        assert bench.provision(line).code == 0
+        blank = Part("otadata", otadata.offset, b"\xff" * otadata.size_bytes)
+        Esptool(str(line)).write([blank, firmware.parts[2]], then_reset=True)
+        again = bench.provision(line)
+    assert (again.board["state"], again.board["changed"]) == ("provisioned", ["app"])
+
+
+def test_names_that_no_image_has(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for name in ("", "a b", "x" * 101, "\u00e4"):
+        done = bench.run(*bench.command(tmp_path / "tty"), "--image", name)
+        assert done.code == 2
+        assert "no name of an image" in done.err
 
 
 @pytest.mark.usefixtures("micropython")

@@ -6,7 +6,9 @@ is what the chip itself computes (MD5); what is not the firmware's stays, unless
 
 from __future__ import annotations
 
+import struct
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,15 @@ from gapcast.errors import OperatorError
 from gapcast.image.espapp import DESCRIPTOR_BYTES, DESCRIPTOR_OFFSET, read_descriptor
 from gapcast_tools.boards.bootloader import Origin, can_roll_back
 from gapcast_tools.boards.firmware import Firmware, Part
-from gapcast_tools.boards.table import NVS, TABLE_BYTES, TABLE_OFFSET, Entry, Table, parse_binary
+from gapcast_tools.boards.table import (
+    NVS,
+    SECTOR_BYTES,
+    TABLE_BYTES,
+    TABLE_OFFSET,
+    Entry,
+    Table,
+    parse_binary,
+)
 from gapcast_tools.usb.esptool import Esptool, Identity
 from gapcast_tools.usb.fault import PortFault
 
@@ -85,6 +95,21 @@ def check_rollback(found: Found, idf: str | None, micropython: tuple[int, ...]) 
     if rollback is None:
         return ["whether its boot loader goes back from an update that fails cannot be told"]
     return []
+
+
+def updates_taken(tool: Esptool, otadata: Entry) -> int:
+    """How often a board has been updated over the air since its otadata was blank. Raises PortFault, OSError.
+
+    Its two records (esp_ota_select_entry_t) count on with every switch to the other slot: 1 is the first boot
+    of what was written by USB.
+    """
+    data = _read(tool, otadata.offset, otadata.size_bytes)
+    sequences = [0]
+    for start in range(0, len(data), SECTOR_BYTES):
+        sequence, crc = struct.unpack_from("<I24xI", data, start)
+        if sequence < 0xFFFFFFFF and crc == zlib.crc32(data[start : start + 4], 0xFFFFFFFF):
+            sequences.append(sequence)
+    return max(max(sequences) - 1, 0)
 
 
 def stale_parts(tool: Esptool, firmware: Firmware, found: Found, boot_address: int) -> list[Part]:

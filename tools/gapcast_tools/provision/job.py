@@ -113,8 +113,15 @@ class Job:
             self._tool.reset()
 
     def _was_updated_since(self, firmware: Firmware, stale: list[Part]) -> bool:
-        """Whether only the application differs, because the board took a newer one over the air."""
-        if [part.name for part in stale] != [firmware.parts[2].name]:
+        """Whether only the application differs, because the board took newer ones over the air.
+
+        The first goes to the other slot, so it takes two. The mark alone does not do: it may be of before
+        a run that broke off.
+        """
+        otadata = firmware.table.otadata
+        if [part.name for part in stale] != [firmware.parts[2].name] or otadata is None:
+            return False
+        if flashing.updates_taken(self._tool, otadata) < flashing.SLOTS:
             return False
         look = self._ask_what_is_there()
         return look is not None and mark_of(look.settings) == firmware.sha256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,8 @@ def make_plan(
     if not keys and not allow_unsigned:
         hint = "--key KEY.pub.pem of `gapcast keygen`; --allow-unsigned for a bench of your own"
         raise OperatorError("whose images may the boards take?", hint)
+    if image is not None and not re.fullmatch("[!-~]{1,100}", image):
+        raise OperatorError(f"{image!r} is no name of an image", "printable ASCII without blanks: sensor")
     host, port = parse_place(server)
     return Plan(
         board=definition,
