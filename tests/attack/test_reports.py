@@ -134,5 +134,6 @@ def test_data_in_the_boards_name_does_not_suppress_its_report(bench: Bench) -> N
         assert sock.recvfrom(2048)[0][:2] == REFUSED
         sock.sendto(numbered(DATA, 1, genuine), tid)
     assert write(bench.lab, BOARD_HOST, "report/b-1", genuine) == TAKEN
-    [told] = bench.server.events("report")[before:]
+    told = bench.server.wait_for("report", sequence=10)  # told once it is acknowledged
+    assert bench.server.events("report")[before:] == [told]
     assert (told["sequence"], told["state"], told["reason"]) == (10, "confirmed", "went back")

@@ -129,5 +129,5 @@ def test_what_a_board_is_given() -> None:
     files = Runtime("", ("upy",))
     assert files.command(Path("fl"), None) == ["upy", "-X", "heapsize=196608", "-m", "sim_main", "fl"]
     client = Runtime("", ("upy",), rom=Path("x.rom"), client=Path("lib"))
-    assert client.command(Path("fl"), None)[2:] == ["heapsize=151552", "-m", "sim_rom", "x.rom", "fl", "lib"]
+    assert client.command(Path("fl"), None)[2:] == ["heapsize=159744", "-m", "sim_rom", "x.rom", "fl", "lib"]
     assert Runtime("", ("upy",), rom=Path("x.rom"), is_64_bit=True).heaps.least == 2 * CODE_IN_ROM.least
