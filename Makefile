@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
+# Tests that do not want the machine for themselves: they run side by side.
+BESIDE := tests/core tests/core_props tests/fleet tests/image tests/provision tests/tools
 
 .DEFAULT_GOAL := help
 .PHONY: setup demo test lint bench bench-server bench-flash bench-board ci clean help
@@ -15,8 +17,8 @@ demo: $(STAMP) ## Update a bench of simulated boards on this machine
 	$(BIN)/gapcast sim --picture build/demo.html
 
 test: $(STAMP) ## Run the tests, under CPython and MicroPython
-	$(BIN)/pytest --ignore=tests/provision
-	$(BIN)/pytest -n 3 tests/provision
+	$(BIN)/pytest $(BESIDE:%=--ignore=%)
+	$(BIN)/pytest -n 3 $(BESIDE)
 
 lint: $(STAMP) ## Check style, types and spelling
 	$(BIN)/ruff check .
