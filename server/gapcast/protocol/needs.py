@@ -31,6 +31,7 @@ class Needs:
     total: int = 0  # datagrams in all lessons
     lost: int = 0  # of these
     squares: float = 0.0  # sum of lost * lost / total of each lesson
+    worst: tuple[int, int] = (0, 1)  # lost and total of the lesson that lost most
     too_many: set[int] = field(default_factory=set)  # generations that symbols cannot help it with
 
     def tell(self, generation: int, lack: int, base: int) -> None:
@@ -68,6 +69,7 @@ class Needs:
         self.total += blocks
         self.lost += gone
         self.squares += gone * gone / blocks
+        self.worst = max(self.worst, (gone, blocks))
         weight = LOSS_MEMORY if self.lessons else 1.0
         self.place = place
         self.count = count
