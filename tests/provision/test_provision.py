@@ -16,6 +16,7 @@ import serial
 from gapcast.fleet.store import Fleet
 from gapcast_sim.chip.chip import SimChip
 from gapcast_tools.boards.table import NVS, TABLE_OFFSET, parse_binary
+from gapcast_tools.usb.mpremote import Mpremote
 from provision.inst_world import USER_BOOT, USER_FILES
 from provision.prov_bench import (
     ONE_SLOT,
@@ -216,6 +217,7 @@ def get_files(bench: Bench, line: Path, paths: list[str]) -> dict[str, bytes]:
 
 
 def mpremote(line: Path, *words: str) -> None:
+    Mpremote(str(line)).run([])  # a board that has just been reset does not hear Ctrl-C yet: this asks again
     command = [sys.executable, "-m", "mpremote", "connect", str(line), "resume", *words]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 

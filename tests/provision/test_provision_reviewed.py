@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ from gapcast_tools.provision.cli import choose_ports
 from gapcast_tools.provision.job import Job, check_same
 from gapcast_tools.provision.outcome import Outcome
 from gapcast_tools.provision.plan import Network, Plan
+from gapcast_tools.usb import look
 from gapcast_tools.usb.claim import claimed
 from gapcast_tools.usb.esptool import Esptool
 from gapcast_tools.usb.fault import PortFault
 from gapcast_tools.usb.keep import saved_folder
 from gapcast_tools.usb.look import BoardRuntime
 from gapcast_tools.usb.process import Stop
-from provision.prov_bench import Bench, plugged
+from provision.prov_bench import UPSTREAM_OTA, Bench, plugged, table
 from provision.test_provision import get_files, put_files
 
 OWN = {"/mine.txt": b"mine"}
@@ -90,6 +92,29 @@ def test_another_firmware_that_was_written_and_not_marked_is_replaced(tmp_path: 
         Esptool(str(line)).write([blank, firmware.parts[2]], then_reset=True)
         again = bench.provision(line)
     assert (again.board["state"], again.board["changed"]) == ("provisioned", ["app"])
+
+
+@pytest.mark.usefixtures("micropython")
+def test_files_of_a_micropython_that_is_too_old_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file system moves, and who has such a board is told to have it written anew."""
+    bench = Bench(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", bench.environment()["XDG_STATE_HOME"])
+    other = bench.folder / "upstream.bin"
+    bench.write_firmware(other, 66_000, table(UPSTREAM_OTA))
+    ours = load_firmware(bench.firmware, load_board("ESP32_GENERIC"))
+    with plugged(bench.chip("c")) as (line,):
+        assert bench.provision(line, firmware=other).code == 0
+        put_files(bench, line, OWN)
+        with monkeypatch.context() as patch:
+            patch.setattr(look, "OLDEST", (99, 0, 0))
+            plan = dataclasses.replace(job(line)._plan, firmware=ours, state=bench.state)
+            outcome = Job(str(line), plan, lambda _what, _done, _total: None, Stop()).run()
+        assert outcome.reason == "old_micropython"  # the simulated one is no newer than before
+        again = bench.provision(line)
+        assert again.code == 0, again
+        assert get_files(bench, line, list(OWN)) == OWN
 
 
 def test_names_that_no_image_has(tmp_path: Path) -> None:

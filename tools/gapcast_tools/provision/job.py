@@ -31,7 +31,8 @@ from gapcast_tools.usb.process import Stop
 from gapcast_tools.usb.secrets import Secret
 
 # What may answer when a board has something else than MicroPython in it, or half of it.
-_NO_ANSWER = ("silent", "garbage", "no_micropython", "old_micropython", "damaged", "failed")
+_NOTHING_THERE = ("silent", "garbage", "no_micropython")
+_NO_ANSWER = (*_NOTHING_THERE, "old_micropython", "damaged", "failed")
 MAC_DIGITS = 12
 GLANCE_S = (4.0, 6.0)  # for what is most likely no MicroPython
 Progress = Callable[[str, int, int], None]
@@ -143,11 +144,19 @@ class Job:
         self._in_loader = False
 
     def _save_files(self) -> None:
-        """The user's files, if there is a MicroPython that can give them."""
-        if self._ask_what_is_there() is None:
-            return
+        """The user's files, also from a MicroPython that is too old for the client.
+
+        Raises PortFault: there may be some, and they cannot be read. Only --erase does without them.
+        """
+        if self._in_loader:
+            self._tool.reset()
+            self._in_loader = False
         self._progress("saving files", 0, 0)
-        save_files(self._mpremote, saved_folder(self.outcome.id))
+        try:
+            save_files(self._glance(), saved_folder(self.outcome.id))
+        except PortFault as fault:
+            if fault.reason not in _NOTHING_THERE:
+                raise
 
     def _ask_what_is_there(self) -> Look | None:
         """The board as its MicroPython shows it; None where nothing of that kind answers."""
@@ -155,13 +164,17 @@ class Job:
             self._tool.reset()
             self._in_loader = False
             try:
-                self._look = look(Mpremote(self._mpremote.port, first_s=GLANCE_S, stop=self._stop))
+                self._look = look(self._glance())
             except PortFault as fault:
                 if fault.reason not in _NO_ANSWER:
                     raise
             else:
                 check_same(self._look.runtime, self.outcome)
         return self._look
+
+    def _glance(self) -> Mpremote:
+        """With less patience than for a MicroPython that must be there."""
+        return Mpremote(self._mpremote.port, first_s=GLANCE_S, stop=self._stop)
 
     # -- its file system ------------------------------------------------------------------
 
