@@ -80,10 +80,15 @@ class NorFile:
 
     def program(self, offset, data):
         """Clear the bits that `data` has clear; never set one. Raises PowerCut (sim_power.py)."""
-        if sim_power.begin("program", self._name, len(data) if self._is_slot else 0):
-            self._program(offset, memoryview(data)[: len(data) // 2])
+        size = len(data)
+        if sim_power.begin("program", self._name, size if self._is_slot else 0):
+            self._program(offset, memoryview(data)[: size // 2])
             sim_power.cut()
-        self._program(offset, data)
+        if offset == self._length == self._file_at and not sim_world.settings["flash_timing"]:
+            self._file.write(data)  # a stream's next block, and the PC's own time is all it takes
+            self._length = self._file_at = offset + size
+        else:
+            self._program(offset, data)
 
     def _program(self, offset, data):
         if sim_world.settings["flash_timing"]:

@@ -39,6 +39,9 @@ def look(to: ptr8, size: int, flash: ptr8, at: int, length: int):
         target = ptr8(int(target) + 1)
         source = ptr8(int(source) + 1)
     end = int(to) + size
+    while int(target) < end - 3:
+        ptr32(target)[0] = -1
+        target = ptr8(int(target) + 4)
     while int(target) < end:
         target[0] = 255
         target = ptr8(int(target) + 1)

@@ -86,6 +86,9 @@ class socket:
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)
         self._wait = self._poll.poll if _ON_CPYTHON else self._poll.ipoll
+        # One datagram into a buffer, None when none is waiting. The unix port's readinto goes on to the next
+        # one until the buffer is full, just as the ESP32's does.
+        self._receive = self._recv_into if _ON_CPYTHON else self._sock.readinto
         self._timeout_ms = _FOREVER_MS
         self._retries = 1
         self._new = True
@@ -186,8 +189,9 @@ class socket:
             return 0
         filled = 0
         full = len(buf)
+        rest = buf
         while filled < full:
-            length = self._receive(buf if not filled else memoryview(buf)[filled:])
+            length = self._receive(rest)
             if length is None:
                 if not self._ready():
                     if self._retries:
@@ -198,16 +202,13 @@ class socket:
                 return filled
             else:
                 counts[0] += 1
-                if self._survives():
+                if not self._lost_next or self._survives():
                     filled += length
+                    if filled < full:
+                        rest = memoryview(buf)[filled:]
         return filled
 
-    def _receive(self, buf):
-        """One datagram into `buf`; None when none is waiting."""
-        if not _ON_CPYTHON:
-            # The unix port's readinto goes on to the next datagram until the buffer is full,
-            # just as the ESP32's does.
-            return self._sock.readinto(buf)
+    def _recv_into(self, buf):
         try:
             return self._sock.recv_into(buf)
         except BlockingIOError:
