@@ -17,7 +17,7 @@ SECONDS = 30
 # anyway), and fec_plain.py, whose loops take milliseconds.
 HOT = {
     "gapcast_core/receiver.py": """
-        Receiver.accept Receiver._believed Receiver._is_continued Receiver.stored Receiver.mended
+        Receiver.accept Receiver._is_next Receiver._accept Receiver._believed Receiver._is_continued Receiver.stored Receiver.mended
         Receiver._drop Receiver._beyond Receiver._moved Receiver._clock Receiver._rest_at_end
         Receiver.rest Receiver.hear Receiver._request Receiver.tick Receiver._is_over
         Receiver._patience_ms Receiver._backoff_ms""",
@@ -43,7 +43,7 @@ HOT = {
         Missing._need""",
     "gapcast_core/fec.py": """
         Pool.held Pool.add Pool._put Pool._place Pool.release Pool._evict Pool.next_known Pool.feed
-        Pool._spread Pool.eliminate Pool._clear_column Pool._weigh Pool.block""",
+        Pool._check_feed Pool.feed_two Pool._spread_two Pool._multiples Pool._spread Pool.eliminate Pool._clear_column Pool._weigh Pool.block""",
     "gapcast_core/gf.py": "mul inverse",
     "gapcast_core/repair.py": "Reader.accept Reader.advance Reader.tick",
     "gapcast_core/wire.py": "pack_ack_into",
@@ -52,16 +52,18 @@ HOT = {
     "gapcast_boot/mending.py": """
         MendedSession._take MendedSession._take_block MendedSession._take_symbol MendedSession._report_needs
         MendedSession._tell MendedSession._write_report MendedSession._write_heard MendedSession._begin
-        MendedSession._solve MendedSession._block
+        MendedSession._solve MendedSession._feed MendedSession._block
         MendedSession._store""",
     "gapcast_boot/reading.py": "Reading._over Reading.head_in Reading._step Reading._take Reading._say",
     "gapcast_boot/download.py": """
         Download.stalled Download.overdue Download.write Download.load Download.store Download._view
-        Download.tell""",
+        Download.prove Download.tell""",
+    "gapcast_boot/proof.py": "Proof.step",
+    "gapcast_boot/work.py": "Work.start Work.done",
     "gapcast_boot/watching.py": "Watch._look",
     "gapcast_boot/watching_hearing.py": "Hearing.look",
     "gapcast_boot/flash.py": """
-        SlotSink.is_blank_sector SlotSink.read SlotSink.load SlotSink.write SlotSink.erase
+        SlotSink.read SlotSink.load SlotSink.write SlotSink.erase
         SlotSink.chunk_matches _digest""",
 }
 

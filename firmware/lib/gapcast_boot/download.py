@@ -34,6 +34,7 @@ class Download:
         self.frame = bytearray(wire.HEADER_BYTES + BLKSIZE_BYTES)
         self.payload = memoryview(self.frame)[wire.HEADER_BYTES :]
         self.work = Work()
+        self.proof = None  # of an image: proof.py
         self._sink = sink
         self._stall_ms = stall_ms
         self._expected_bytes = expected_bytes
@@ -113,6 +114,8 @@ class Download:
         self._sink.write((block - 1) * self.blksize, self._view(length, block))
         self.work.done(now_ms)
         self._last_new_ms = now_ms
+        if self.proof is not None and 1 < block <= self.proof.at // self.blksize:
+            self.proof.broken = True
 
     @property
     def can_load(self):
@@ -127,6 +130,12 @@ class Download:
         """Write a whole block that did not come in the frame."""
         self._sink.write((block - 1) * self.blksize, view)
         self._last_new_ms = now_ms
+        if self.proof is not None and 1 < block <= self.proof.at // self.blksize:
+            self.proof.broken = True
+
+    def prove(self):
+        """Read one more block back, if there is one; the frame has been stored. True when there was."""
+        return self.proof is not None and self.proof.step()
 
     def _view(self, length, block):
         """The payload of the frame; only a short one costs an allocation.

@@ -40,15 +40,20 @@ class SlotSink:
 
     def is_blank(self):
         """True when nothing stands where the image goes."""
-        return all(self.is_blank_sector(sector) for sector in range(self.sectors))
+        try:  # before a download there is room, and a board's reads are few and long rather than many and short
+            buffer = bytearray(SECTOR_BYTES)
+            blank = b"\xff" * SECTOR_BYTES
+        except MemoryError:
+            buffer, blank = self._buffer, _BLANK
+        return all(self._is_blank_sector(sector, buffer, blank) for sector in range(self.sectors))
 
-    def is_blank_sector(self, sector):
+    def _is_blank_sector(self, sector, buffer, blank):
         at = 0
         while at < SECTOR_BYTES:
-            self._partition.readblocks(sector, self._buffer, at)
-            if self._buffer != _BLANK:
+            self._partition.readblocks(sector, buffer, at)
+            if buffer != blank:
                 return False
-            at += STEP_BYTES
+            at += len(buffer)
         return True
 
     def read(self, at, buf):
@@ -78,7 +83,7 @@ class SlotSink:
         sector = (offset - HEADER_BYTES) // SECTOR_BYTES
         last = (offset + size_bytes - 1 - HEADER_BYTES) // SECTOR_BYTES
         while sector <= last:
-            if not self.is_blank_sector(sector):
+            if not self._is_blank_sector(sector, self._buffer, _BLANK):
                 self._partition.ioctl(6, sector)
             sector += 1
 
@@ -118,7 +123,11 @@ class SlotSink:
     def image_matches(self):
         """True when the whole image, read back, is what the header says, and begins as it says."""
         digest = _digest(self._partition, 0, self._header.image_bytes, self._buffer)
-        return digest == self._header.image_digest and has_head(self._partition, self._header)
+        return digest == self._header.image_digest and self.has_head()
+
+    def has_head(self):
+        """True when the image begins as the header says."""
+        return has_head(self._partition, self._header)
 
 
 def table_digest(partition, payload_bytes, table_bytes, buffer):

@@ -80,6 +80,7 @@ class MendedSession(Session):
     def listen(self, group):
         """The hot loop: until the session ends (True) or the socket has gone deaf (False)."""
         rx = self.rx
+        mender = self.mender
         download = self._download
         frame = download.frame
         clock = download.clock
@@ -92,7 +93,7 @@ class MendedSession(Session):
                 self.say(rx.ack)
                 rx.ack = receiver.NO_ACK
             length = 0
-            busy = self.mender.solving >= 0
+            busy = mender.solving >= 0
             if not busy or waiting.now():
                 length = next(frames)
             now_ms = clock.now_ms()
@@ -100,14 +101,18 @@ class MendedSession(Session):
                 self._take(frame, length, now_ms)
             elif length == port.DEAF:
                 return False
-            if self.mender.solving >= 0:
+            if mender.solving >= 0:
                 if length > 0 and put_off < PUT_OFF and waiting.now():
                     put_off += 1
                 else:
                     put_off = 0
                     self._solve(now_ms)
+            elif length > 0 and download.prove() and not waiting.now():
+                download.prove()  # it is behind
             if rx.end == receiver.RUNNING:
-                self._report_needs(now_ms)
+                count = mender.report(rx.position, rx.at_end, now_ms)
+                if count >= 0:
+                    self._report_needs(count)
             if now_ms >= look_ms or not (length or busy):
                 look_ms = now_ms + CONTROL_EVERY_MS
                 self._look(now_ms)
@@ -140,13 +145,11 @@ class MendedSession(Session):
 
     # -- reports --------------------------------------------------------------------------
 
-    def _report_needs(self, now_ms):
+    def _report_needs(self, count):
         rx = self.rx
-        count = self.mender.report(rx.position, rx.at_end, now_ms)
-        if count >= 0:
-            if rx.is_master and count == self.mender.plan.count:
-                rx.rest()
-            self._tell(count)
+        if rx.is_master and count == self.mender.plan.count:
+            rx.rest()
+        self._tell(count)
 
     def _tell(self, count):
         """Report the needs of the first `count` generations. The view is all that this allocates."""
@@ -178,17 +181,29 @@ class MendedSession(Session):
             self._to_store = 0
 
     def _solve(self, now_ms):
-        """One slice: a known block is fed, a column is cleared, or a solved block is stored."""
-        known = self._pool.next_known()
+        """One slice: known blocks are fed, a column is cleared, or a solved block is stored."""
+        pool = self._pool
+        known = pool.next_known()
         if known >= 0:
-            payload = self._download.payload
-            self._download.load(self._block(known), payload)
-            self._pool.feed(known, payload)
-        elif not self._pool.eliminate():
+            self._feed(known)
+        elif not pool.eliminate():
             self._store(self._block(self._missing[self._to_store]), now_ms)
             self._to_store += 1
             if self._to_store == len(self._missing):
                 self._begin(self.mender.done())
+
+    def _feed(self, known):
+        """One or two blocks that are there."""
+        pool = self._pool
+        download = self._download
+        payload = download.payload
+        download.load(self._block(known), payload)
+        other = pool.next_known(known + 1)
+        if other < 0:
+            pool.feed(known, payload)
+        else:
+            download.load(self._block(other), pool.spare)
+            pool.feed_two(known, payload, other)
 
     def _block(self, symbol):
         """The number of the block that is a data symbol of what is being solved."""

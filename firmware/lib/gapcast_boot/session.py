@@ -76,6 +76,7 @@ class Session:
                 if block:
                     download.write(block, length, now_ms)
                     rx.stored(block)
+                    download.prove()
                 if now_ms < look_ms:
                     continue
             elif length == port.DEAF:

@@ -39,23 +39,26 @@ class Work:
 
     def start(self):
         """A block is about to be written."""
-        self._start = port.ticks_us()
+        self._start = start = port.ticks_us()
         if self._blocks:
-            self._between_us = min(self._between_us, port.ticks_diff(self._start, self._end))
+            between_us = port.ticks_diff(start, self._end)
+            if between_us < self._between_us:
+                self._between_us = between_us
 
     def done(self, now_ms):
         """It is written."""
         self._end = port.ticks_us()
-        self._blocks += 1
-        if self._blocks > 1:  # a container's first block is not written to flash
-            self._count(port.ticks_diff(self._end, self._start))
-        if self.tell is not None and (self._blocks == FIRST_BLOCKS or not self._blocks % MEAN_BLOCKS):
+        self._blocks = blocks = self._blocks + 1
+        if blocks > 1:  # a container's first block is not written to flash
+            self._count(port.ticks_diff(self._end, self._start), blocks)
+        if (not blocks % MEAN_BLOCKS or blocks == FIRST_BLOCKS) and self.tell is not None:
             self._say(now_ms)
 
-    def _count(self, us):
-        if self._blocks > FIRST_BLOCKS:
-            us = min(us, 2 * self._write_us + SLACK_US)
-        self._write_us += (us - self._write_us) // min(self._blocks - 1, MEAN_BLOCKS)
+    def _count(self, us, blocks):
+        mean_us = self._write_us
+        if us > 2 * mean_us + SLACK_US and blocks > FIRST_BLOCKS:
+            us = 2 * mean_us + SLACK_US
+        self._write_us = mean_us + (us - mean_us) // (MEAN_BLOCKS if blocks > MEAN_BLOCKS else blocks - 1)
 
     def _say(self, now_ms):
         us = self._write_us + min(self._between_us, self._write_us // 8 + SLACK_US // 8)

@@ -14,7 +14,7 @@ blocks it has, which leaves sums of missing blocks only, and solves for them in 
     while True:
         j = pool.next_known()
         if j < 0: break
-        pool.feed(j, block)     # read from flash
+        pool.feed(j, block)     # read from flash; feed_two() is quicker
     pool.solve()
     for i in range(len(missing)): store(missing[i], pool.block(i))
     pool.release(generation)
@@ -43,7 +43,7 @@ class Pool:
     """Repair symbols of one or more generations, and the decoding of one of them at a time.
 
     blksize: bytes of a symbol, a multiple of 8. capacity: symbols it can hold.
-    Memory: capacity, rounded up to 4, times (blksize + capacity), and blksize + 1.4 KiB.
+    Memory: capacity, rounded up to 4, times (blksize + capacity), and blksize + 2.4 KiB.
     """
 
     def __init__(self, blksize, capacity=CAPACITY_BLOCKS):
@@ -63,9 +63,11 @@ class Pool:
         self._active = [
             bytearray(_LANES) for _quad in range(quads)
         ]  # symbols being decoded, by quad and lane
+        self._used = bytearray(quads)  # 1: symbols of this quad are being decoded
         self._symbol = bytearray(capacity)  # by slot: lane slot & 3 of quad slot >> 2
         self._generation = array("H", [0] * capacity)
-        self._table = array("H", [0] * 512)
+        self._table = array("H", [0] * 1024)  # two, one behind the other
+        self._second = memoryview(self._table)[512:]
         self._four = bytearray(_LANES)
         self._row = bytearray(self._row_bytes)
         self._row_view = memoryview(self._row)[:blksize]
@@ -174,13 +176,15 @@ class Pool:
     def _choose(self, generation, count):
         """Take `count` symbols of the generation, and forget what it has beyond that."""
         slots = []
-        for active in self._active:
+        for q in range(len(self._active)):
+            self._used[q] = 0
             for lane in range(_LANES):
-                active[lane] = _FREE
+                self._active[q][lane] = _FREE
         for slot in range(self.capacity):
             if self._symbol[slot] and self._generation[slot] == generation:
                 if len(slots) < count:
                     slots.append(slot)
+                    self._used[slot >> 2] = 1
                     self._active[slot >> 2][slot & 3] = self._symbol[slot]
                 else:
                     self._symbol[slot] = _FREE
@@ -198,20 +202,18 @@ class Pool:
                 quad[at + 1] = four[2] | four[3] << 8
                 at += 2
 
-    def next_known(self):
-        """The next data symbol to feed, or -1 when all were."""
-        j = self._cursor
+    def next_known(self, after=0):
+        """The next data symbol to feed, from number `after` on, or -1 when there is none."""
+        j = max(self._cursor, after)
         while j < self._size and not self._todo[j]:
             j += 1
-        self._cursor = j
+        if not after:
+            self._cursor = j
         return j if j < self._size else _NONE
 
     def feed(self, j, view):
         """Take data symbol `j`, which is known, out of the repair symbols. In any order, each once."""
-        if self._decoding == _NONE or not 0 <= j < self._size or not self._todo[j]:
-            raise UsageError("symbol %d is not wanted" % j)
-        if len(view) != self.blksize:
-            raise UsageError("a symbol of %d bytes" % len(view))
+        self._check_feed(j, view)
         self._todo[j] = 0
         four = self._four
         q = len(self._quads)
@@ -220,6 +222,39 @@ class Pool:
             kernel.coefficients(four, self._active[q], j, gf.CAUCHY)
             if four[0] or four[1] or four[2] or four[3]:
                 self._spread(q, view, self.blksize)
+
+    def _check_feed(self, j, view):
+        if self._decoding == _NONE or not 0 <= j < self._size or not self._todo[j]:
+            raise UsageError("symbol %d is not wanted" % j)
+        if len(view) != self.blksize:
+            raise UsageError("a symbol of %d bytes" % len(view))
+
+    @property
+    def spare(self):
+        """A buffer for one block, for the caller to use until the next call but next_known()."""
+        return self._row_view
+
+    def feed_two(self, j, view, other):
+        """As feed(j, view) and feed(other, spare), in three quarters of the time."""
+        if other == j or not 0 <= other < self._size or not self._todo[other]:
+            raise UsageError("symbol %d is not wanted" % other)
+        self._check_feed(j, view)
+        self._todo[j] = self._todo[other] = 0
+        q = len(self._quads)
+        while q:
+            q -= 1
+            if self._used[q]:
+                self._multiples(q, j, self._table)
+                self._multiples(q, other, self._second)
+                self._spread_two(q, view)
+
+    def _spread_two(self, q, view):
+        kernel.spread_two(self._quads[q], view, self._table, self._row, self.blksize)
+
+    def _multiples(self, q, j, table):
+        """The products of every byte and the coefficients of data symbol `j` in quad `q`."""
+        kernel.coefficients(self._four, self._active[q], j, gf.CAUCHY)
+        kernel.table(table, self._four)
 
     def _spread(self, q, source, length):
         """Add to each symbol of quad `q` its byte of `four` times the source."""

@@ -33,6 +33,16 @@ def spread(quad, source, t, length):
         at += 2
 
 
+def spread_two(quad, a, t, b, length):
+    at = 0
+    for i in range(length):
+        entry = a[i] << 1
+        other = 512 + (b[i] << 1)
+        quad[at] ^= t[entry] ^ t[other]
+        quad[at + 1] ^= t[entry + 1] ^ t[other + 1]
+        at += 2
+
+
 def put(quad, lane, source, length):
     at = lane >> 1
     keep = 0x00FF if lane & 1 else 0xFF00

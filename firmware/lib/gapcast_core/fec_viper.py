@@ -68,6 +68,25 @@ def spread(quad: ptr32, source: ptr8, t: ptr32, length: int):
 
 
 @micropython.viper
+def spread_two(quad: ptr32, a: ptr8, t: ptr32, b: ptr8, length: int):
+    """spread() of two sources, whose tables stand one behind the other: each word is read and written once."""
+    u = ptr32(int(t) + 1024)
+    end = int(a) + length
+    while int(a) < end:
+        quad[0] ^= t[a[0]] ^ u[b[0]]
+        quad[1] ^= t[a[1]] ^ u[b[1]]
+        quad[2] ^= t[a[2]] ^ u[b[2]]
+        quad[3] ^= t[a[3]] ^ u[b[3]]
+        quad[4] ^= t[a[4]] ^ u[b[4]]
+        quad[5] ^= t[a[5]] ^ u[b[5]]
+        quad[6] ^= t[a[6]] ^ u[b[6]]
+        quad[7] ^= t[a[7]] ^ u[b[7]]
+        a = ptr8(int(a) + 8)
+        b = ptr8(int(b) + 8)
+        quad = ptr32(int(quad) + 32)
+
+
+@micropython.viper
 def put(quad: ptr8, lane: int, source: ptr8, length: int):
     """Make `source` the symbol in one lane."""
     to = ptr8(int(quad) + lane)

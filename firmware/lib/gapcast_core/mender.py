@@ -9,6 +9,7 @@ from .missing import Missing
 
 REPORT_MS = 12  # between two reports of a board; twice as long each time nothing comes of it
 REPORT_MAX_MS = 640
+LOOK_MS = 3  # so often is looked whether blocks that went by want a report: it takes longer than to take one
 SLACK_BLOCKS = 16  # a generation has gone by when the stream is so far beyond it
 HEARD_SLACK_BLOCKS = 3  # the same when symbols of it were heard: they come right behind its blocks
 PAUSE_MS = 8  # silence of the server that asks for a report
@@ -39,6 +40,7 @@ class Mender:
         self._heard = NONE  # highest generation of which a symbol was heard
         self._frame_ms = NONE
         self._reported_ms = now_ms
+        self._look_ms = now_ms  # when to look again whether there is something to report
         self._wait_ms = REPORT_MS
         self._end_told = 0
         self._told = 0  # generations that had gone by at the last report
@@ -126,6 +128,7 @@ class Mender:
         self.note(number)
         self.symbols += 1
         self._wait_ms = REPORT_MS
+        self._look_ms = now_ms
         self._reach(unit)
         if gen.first_of(unit) <= self._find_oldest():
             self._since = 0
@@ -166,6 +169,7 @@ class Mender:
         """DATA came: of the stream, and there already, if nothing else is told of it."""
         if self._frame_ms >= 0 and now_ms - self._frame_ms >= PAUSE_MS:
             self._woken = True
+            self._look_ms = now_ms
         self._frame_ms = now_ms
 
     # -- solving --------------------------------------------------------------------------
@@ -213,8 +217,9 @@ class Mender:
         end: each time it says so at once, by a report of all generations.
         """
         is_end = at_end != self._end_told
-        if not is_end and now_ms - self._reported_ms < self._wait_ms:
+        if not is_end and (now_ms < self._look_ms or now_ms - self._reported_ms < self._wait_ms):
             return NONE
+        self._look_ms = now_ms + LOOK_MS
         passed = self.plan.count if at_end else self._passed(position)
         if not is_end and passed == self._told and not self._is_late(position, now_ms):
             return NONE
@@ -260,6 +265,7 @@ class Mender:
             slack = HEARD_SLACK_BLOCKS if self._heard >= passed - 1 else SLACK_BLOCKS
             if position - 1 - self.plan.end(gen.alone(passed - 1)) < slack:
                 passed -= 1
+        passed = max(passed, self._told)  # the position may go back
         if passed % 2 and passed < self.plan.count and self._missing.unit(passed) == gen.whole(passed):
-            passed -= 1  # what a pair needs is told of both generations together
-        return max(passed, self._told)  # the position may go back
+            passed -= 1  # what a pair needs is told of both generations together, from when it is known to be one
+        return passed
