@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-MAX_S = 0.25  # what was sent longer ago has arrived, or is lost
+MAX_S = 0.25  # what was sent longer ago has arrived, or is lost,
+# unless so many were sent then, not one of which is known: that board still works through its queue,
+BEHIND = 16
+BEHIND_MAX_S = 1.0  # for so long at most
+LAG_WEIGHT = 0.05  # of the latest report in the lag
 
 
 class Flight:
     """All DATA of a session, in the order in which it was sent."""
 
     def __init__(self, units: int) -> None:
+        self.lag_s = 0.0  # of late: how old what reports know of is
         self._times: list[float] = []  # of each datagram; a session sends at most some 100,000
         self._place: dict[int, int] = {}  # of the last datagram with a block number
         self._symbols: list[list[int]] = [[] for _ in range(units)]  # places, by unit
@@ -39,7 +44,18 @@ class Flight:
 
     def seen(self, place: int | None, now: float) -> int:
         """How many datagrams a report may know of that comes now, and says that it knows of `place`."""
-        return max(place or 0, bisect_right(self._times, now - MAX_S))
+        old = bisect_right(self._times, now - MAX_S)
+        if place is not None and old > place + BEHIND:
+            old = bisect_right(self._times, now - BEHIND_MAX_S)
+        return max(place or 0, old)
+
+    def lag(self, place: int, now: float) -> float:
+        """For how long there has been something to know of beyond that place, in seconds."""
+        return now - self._times[place] if place < len(self._times) else 0.0
+
+    def learn(self, place: int, now: float) -> None:
+        """A report came that knows of so many datagrams."""
+        self.lag_s += (self.lag(place, now) - self.lag_s) * LAG_WEIGHT
 
     def flying(self, unit: int, seen: int) -> int:
         """Symbols of a unit that were sent after so many datagrams."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 
-from gapcast.protocol.needs import Needs
+from gapcast.protocol.needs import Needs, generations_of
 from gapcast.protocol.planner import pair_is_cheaper, pairs_are_cheaper, should_mend
 from gapcast_core.plan import Plan
+
+CAUTION = -0.3  # of the spread between boards, how much more than expected is sent before they report
 
 
 def are_worth_mending(boards: Collection[Needs], passed: int, blksize: int) -> bool:
@@ -43,3 +46,16 @@ def neediest(boards: Collection[Needs], plan: Plan, has_symbols: Callable[[int],
             if has_symbols(generation) and any(board.lacks(generation) for board in boards):
                 return generation
     return int(last)
+
+
+def symbols_needed(boards: Collection[Needs], plan: Plan, unit: int, sent: int) -> int:
+    """Symbols to send of a unit so that the neediest board is expected to have enough.
+
+    Args:
+        sent: of this unit, so far.
+    """
+    caution = CAUTION * math.sqrt(2 * math.log(len(boards) or 1))
+    generations = generations_of(plan, unit)
+    blocks = [plan.blocks(generation) for generation in generations]
+    wants = (board.wants(generations, blocks, sent, caution) for board in boards)
+    return math.floor(max(wants, default=0.0) + 0.5)

@@ -35,6 +35,10 @@ class Mended(Membership):
     def _on_member_at_end(self, member: Member, now: float) -> None:
         """A board has told of all generations: it has seen the end of the stream."""
 
+    @abstractmethod
+    def _note_lag(self, member: Member, seconds: float, now: float) -> None:
+        """A board's report knew nothing of what was sent for so long."""
+
     def _is_mended(self, member: Member) -> bool:
         """Whether that board waits for symbols, and they are sent."""
         mending = self._mending
@@ -57,6 +61,8 @@ class Mended(Membership):
         known = parse_heard(heard) if heard is not None else None
         if member in self._turns or not (self._mastery.streaming or member.address in mending):
             raise PeerError("late_report")  # it came while its turn was on its way
+        if known is not None and self._mastery.streaming:
+            self._note_lag(member, mending.lag(known[0], now), now)
         is_new = member.address not in mending
         mending.report(member.address, counts, blocks, known, now)
         if is_new:

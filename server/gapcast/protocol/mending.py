@@ -7,12 +7,10 @@ gone on, so no report is waited for, and a board seldom holds symbols of more th
 
 from __future__ import annotations
 
-import math
-
 from gapcast.protocol.again import Again
 from gapcast.protocol.bursts import are_bursty
 from gapcast.protocol.flight import Flight
-from gapcast.protocol.judging import are_worth_mending, is_pair_cheaper, neediest
+from gapcast.protocol.judging import are_worth_mending, is_pair_cheaper, neediest, symbols_needed
 from gapcast.protocol.needs import Needs, generations_of
 from gapcast.protocol.release import released
 from gapcast.protocol.types import Address, Content
@@ -31,8 +29,11 @@ from gapcast_core.generations import (
 PROBE_S = 0.012  # nothing to send, but somebody lacks something: one symbol wakes its report
 PROBE_MAX_S = 0.64  # doubled each time that no report comes of it
 SILENT_S = 3.0  # a board that reports nothing for so long is on its own
+JUDGE_EVERY_S = 0.02
 SPREAD_BLOCKS = 1  # of the stream between two symbols, when loss comes in bursts
-CAUTION = -0.3  # of the spread between boards, how much more than expected is sent before they report
+# A board has memory for the symbols of one pair, or of two generations: of pairs the next ones come before
+# those are solved of which it has to ask for more, and it has twice as much to work out.
+PAIRS_LAG_S = 0.04
 
 
 class Mending:
@@ -60,6 +61,7 @@ class Mending:
         self._budget = 0
         self._sent_at = now
         self._probe_s = PROBE_S
+        self._judged_at = now  # whether losses come in bursts
         self._rest = 0  # blocks of the stream that go before the next symbol
         self._ended = False
         self._is_worth_it = False
@@ -132,8 +134,8 @@ class Mending:
         place = self._flight.place(heard[0]) if heard is not None else None
         if place is not None and heard is not None:
             board.learn(place, heard[1])
-        if self._is_worth_it and not (self.plan.mixed or self._ended) and are_bursty(self._boards.values()):
-            self._mix()
+            self._flight.learn(place, now)
+        self._judge(now)
         if (heard is not None and heard[2]) != self.plan.mixed:
             self._open_passed()
             return  # it counts otherwise: symbols will tell it
@@ -150,8 +152,20 @@ class Mending:
         self._send_again()
         self._open_passed()
 
+    def lag(self, number: int, now: float) -> float:
+        """For how long there has been more than the DATA of this number, which a board heard last."""
+        place = self._flight.place(number)
+        return 0.0 if place is None else self._flight.lag(place, now)
+
+    def _judge(self, now: float) -> None:
+        """Whether losses come in bursts: from then on symbols are made of interleaved generations."""
+        if self.plan.mixed or self._ended or not self._is_worth_it or now < self._judged_at + JUDGE_EVERY_S:
+            return
+        self._judged_at = now
+        if are_bursty(self._boards.values()):
+            self._mix()
+
     def _mix(self) -> None:
-        """Losses come in bursts: from now on symbols are made of interleaved generations."""
         self.plan.mix()
         for board in self._boards.values():
             board.forget()
@@ -199,8 +213,8 @@ class Mending:
         self._ended = ended
         self._send_again()
         if not self._is_worth_it:
-            boards = self._boards.values()
-            self._is_worth_it = are_worth_mending(boards, self._passed, self._blksize) or bool(self._again)
+            is_cheaper = are_worth_mending(self._boards.values(), self._passed, self._blksize)
+            self._is_worth_it = is_cheaper or bool(self._again)
         self._open_passed()
 
     def _open_passed(self) -> None:
@@ -209,7 +223,9 @@ class Mending:
         while is_known and self._opened < released(self.plan, self._passed, self._top, self._ended):
             generation = self._opened
             if generation // 2 == len(self._paired):
-                self._paired.append(is_pair_cheaper(self._boards.values(), self.plan, generation))
+                are_quick = self._flight.lag_s < PAIRS_LAG_S
+                boards = self._boards.values()
+                self._paired.append(are_quick and is_pair_cheaper(boards, self.plan, generation))
             self._opened += 1
             unit = self._unit(generation)
             if self.plan.mixed and unit == whole(generation):
@@ -233,7 +249,9 @@ class Mending:
         while self._budget <= 0 and self._open:
             self._at = min(self._open)
             self._open.remove(self._at)
-            self._budget = min(self._need(self._at), self._left(self._at))
+            sent = self._sent[self._at]
+            needed = symbols_needed(self._boards.values(), self.plan, self._at, sent)
+            self._budget = min(needed, self._left(self._at))
         return self._budget > 0
 
     def next_data(self, now: float) -> tuple[int, bytes]:
@@ -252,13 +270,6 @@ class Mending:
         block = number(unit, index) | (MIXED_FLAG if self.plan.mixed else 0)
         self._flight.sent(block, now, unit)
         return block, self._blocks.symbol(unit, FIRST_REPAIR_SYMBOL + index)
-
-    def _need(self, unit: int) -> int:
-        """Symbols to send so that the neediest board is expected to have enough."""
-        caution = CAUTION * math.sqrt(2 * math.log(len(self._boards) or 1))
-        sent = self._sent[unit]
-        wants = (board.wants(self.plan, unit, sent, caution) for board in self._boards.values())
-        return math.floor(max(wants, default=0.0) + 0.5)
 
     # ---- after the stream ----
 

@@ -76,29 +76,27 @@ class Needs:
         self.lessons += 1
         self.loss = min(max(self.loss + (lost - self.loss) * weight, 0.0), LOSS_MAX)
 
-    def wants(self, plan: Plan, unit: int, sent: int, caution: float) -> float:
-        """Symbols still to send so that it is expected to have enough.
+    def wants(self, generations: range, blocks: list[int], sent: int, caution: float) -> float:
+        """Symbols still to send of a unit so that it is expected to have enough.
 
         Args:
+            generations: that the unit is made of, and how many blocks each has.
             sent: of this unit, so far.
             caution: deviations more than the mean that it is taken to lack where it has not told.
         """
-        lack = 0.0
-        untold = 0
-        base = 0
-        for generation in generations_of(plan, unit):
-            if generation < len(self.known):
-                lack += self.known[generation]
-                base = self.base[generation]
-            else:
-                untold += plan.blocks(generation)
+        told = len(self.known) - generations.start
+        if told >= len(blocks):
+            lack: float = sum(self.known[generations.start : generations.stop])
+            if not lack:
+                return 0.0
+            sent -= self.base[generations.stop - 1]
+        else:
+            untold = sum(blocks[max(told, 0) :])
+            lack = sum(self.known[generations.start :]) if told > 0 else 0
         lack = min(lack, POOL_BLOCKS)  # what is beyond is sent as it is
-        if untold:
+        if told < len(blocks):
             lack += self.loss * untold + caution * math.sqrt(untold * self.loss * (1 - self.loss))
-            base = 0
-        elif not lack:
-            return 0.0
-        return (lack - (sent - base) * (1 - self.loss)) / (1 - self.loss)
+        return lack / (1 - self.loss) - sent
 
 
 def generations_of(plan: Plan, unit: int) -> range:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gapcast.protocol import events as ev
+from gapcast.protocol.lags import Lags
 from gapcast.protocol.members import Member
 from gapcast.protocol.mended import Mended
 from gapcast.protocol.paces import START_AT_ONCE, START_BLOCKS, START_S, Gate, Paces, air_seconds
@@ -40,6 +41,7 @@ class Paced(Mended):
     ) -> None:
         super().__init__(group, content, blksize, blocks, settings.turns, now)
         self._paces = Paces(air_seconds(settings.rate_bps, blksize))
+        self._lags = Lags(self._paces.air_s)
         self._gate = Gate()
         self._gated = False  # there is something to send, but not yet
         self._starting = False  # boards are there, and nobody knows how fast they are
@@ -68,7 +70,12 @@ class Paced(Mended):
 
     def _follow_boards(self) -> None:
         self._starting = False
-        self._gate.interval_s = self._paces.interval_s
+        self._gate.interval_s = max(self._paces.interval_s, self._lags.interval_s)
+
+    def _note_lag(self, member: Member, seconds: float, now: float) -> None:
+        self._lags.tell(member.address[0], seconds, now)
+        if not self._starting:
+            self._follow_boards()
 
     def _on_request(self, member: Member, data: bytes, now: float) -> None:
         """An RRQ to the session's own port. Raises PeerError."""
@@ -164,6 +171,7 @@ class Paced(Mended):
 
     def _retire(self, member: Member, outcome: str, now: float, text: str = "") -> None:
         self._paces.drop(member.address)
+        self._lags.drop(member.address[0])
         if not self._starting:
             self._follow_boards()
         if self._relief is not None and self._relief.member is member:

@@ -36,7 +36,7 @@ class Paces:
     """What the members said. air_s: seconds that a block takes at the operator's rate, 0 is no limit."""
 
     def __init__(self, air_s: float) -> None:
-        self._air_s = max(air_s, NEVER_LESS_S)
+        self.air_s = max(air_s, NEVER_LESS_S)
         self._words: dict[Address, _Word] = {}  # of members only: at most MAX_MEMBERS
         self._floor_s = float("inf")
         self.slowest: Address | None = None  # that is not below the floor; None: nobody is a limit
@@ -76,11 +76,11 @@ class Paces:
         if not hosts:
             return
         ranked = sorted(hosts.values())
-        self._floor_s = FLOOR * max(ranked[(len(ranked) - 1) // 2], self._air_s)
+        self._floor_s = FLOOR * max(ranked[(len(ranked) - 1) // 2], self.air_s)
         limits = [one for one in self._words if not self.is_left_behind(one)]
         self.slowest = max(limits, key=self.seconds)
         seconds = min(self.seconds(self.slowest) / MARGIN, SLOWEST_S)
-        if seconds > self._air_s:
+        if seconds > self.air_s:
             self.interval_s = seconds
 
 

@@ -1,0 +1,43 @@
+"""How far behind the air the boards are, and how much more slowly to send for it (PROTOCOL.md section 8).
+
+Who sends more than an access point, or the boards, can take fills queues before anything is lost: a board's
+reports then know of ever older DATA only. What a lost datagram does to a lag is small, so loss slows nothing.
+"""
+
+from __future__ import annotations
+
+ALLOWED_S = 0.06  # an access point may keep multicast for a while, and reports take their time
+DOUBLE_S = 0.06  # beyond that, twice the time between two datagrams for each
+SLOWEST_TIMES = 8.0  # whatever members claim, they slow a session no further
+EVERY_S = 0.05
+RECENT_S = 1.0
+WEIGHT = 0.3
+
+
+class Lags:
+    """What the reports of the members' hosts say. air_s: the least time for a datagram."""
+
+    def __init__(self, air_s: float) -> None:
+        self.interval_s = 0.0  # between two datagrams; 0: no limit
+        self.smooth_s = 0.0  # of the median board
+        self._air_s = air_s
+        self._latest: dict[str, tuple[float, float]] = {}  # of members' hosts: the lag, when it was told
+        self._worked_out_at = float("-inf")
+
+    def tell(self, host: str, lag_s: float, now: float) -> None:
+        """The latest report from `host` knew nothing of what was sent for so long."""
+        self._latest[host] = (lag_s, now)
+        if now >= self._worked_out_at + EVERY_S:
+            self._worked_out_at = now
+            self._work_out(now)
+
+    def drop(self, host: str) -> None:
+        """It is done, or gone."""
+        self._latest.pop(host, None)
+
+    def _work_out(self, now: float) -> None:
+        lags = sorted(lag for lag, at in self._latest.values() if at > now - RECENT_S)
+        self.smooth_s += (lags[len(lags) // 2] - self.smooth_s) * WEIGHT
+        over = self.smooth_s - ALLOWED_S
+        times = min(2 ** (over / DOUBLE_S), SLOWEST_TIMES) if over > 0 else 0.0
+        self.interval_s = self._air_s * times
