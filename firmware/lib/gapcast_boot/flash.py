@@ -40,7 +40,7 @@ class SlotSink:
 
     def is_blank(self):
         """True when nothing stands where the image goes."""
-        try:  # before a download there is room, and a board's reads are few and long rather than many and short
+        try:  # before a download there is room, and few long reads take less than many short ones
             buffer = bytearray(SECTOR_BYTES)
             blank = b"\xff" * SECTOR_BYTES
         except MemoryError:

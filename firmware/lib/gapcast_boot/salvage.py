@@ -10,6 +10,7 @@ block is legal for NOR flash. A wrong chunk without such a block is erased.
 from gapcast_core.container import CHUNK_BYTES, DIGEST_BYTES, HEADER_BYTES
 from gapcast_core.gaps import GapList
 
+from . import port
 from .download import BLKSIZE_BYTES
 from .flash import FlashError
 from .journal import ALL_ERASED, ID_BYTES, NOT_PREPARED, TABLE_ERASED
@@ -38,7 +39,9 @@ class Salvage:
         fetch(gaps) gets the blocks of the digest table; False when the server knows no `ranges`.
         Raises FlashError, and what fetch raises.
         """
-        if self._sink.is_blank():
+        is_blank = self._sink.is_blank()
+        port.collect()  # its buffers: what comes now would stand behind them, and split the heap
+        if is_blank:
             self._set_stage(ALL_ERASED)
             return None
         is_judged = self._sink.table_matches() or self._get_table(fetch)

@@ -37,17 +37,23 @@ _FREE = 0  # in place of a symbol number
 _LANES = 4  # symbols in a quad, see fec_viper.py
 _STEP_BYTES = 8  # the loops are unrolled by so much
 _NONE = -1
+MAX_BLKSIZE = 16384
+
+
+def _words(count):
+    """So many 32-bit words, whatever is in them. From zeros they would for a moment take twice the room."""
+    return array("H", range(2 * count))
 
 
 class Pool:
     """Repair symbols of one or more generations, and the decoding of one of them at a time.
 
-    blksize: bytes of a symbol, a multiple of 8. capacity: symbols it can hold.
+    blksize: bytes of a symbol, a multiple of 8 up to 16384. capacity: symbols it can hold.
     Memory: capacity, rounded up to 4, times (blksize + capacity), and blksize + 2.4 KiB.
     """
 
     def __init__(self, blksize, capacity=CAPACITY_BLOCKS):
-        if blksize < _STEP_BYTES or blksize % _STEP_BYTES:
+        if not _STEP_BYTES <= blksize <= MAX_BLKSIZE or blksize % _STEP_BYTES:
             raise UsageError("repair of blocks of %d bytes" % blksize)
         if not 1 <= capacity <= gf.REPAIR_FIRST:
             raise UsageError("room for %d repair symbols" % capacity)
@@ -58,15 +64,14 @@ class Pool:
         # symbols is done to these in the same pass, so there is no matrix besides.
         self._row_bytes = blksize + (capacity + _STEP_BYTES - 1) // _STEP_BYTES * _STEP_BYTES
         quads = (capacity + _LANES - 1) // _LANES
-        zeros = bytes(self._row_bytes * _LANES)
-        self._quads = [array("H", zeros) for _quad in range(quads)]
+        self._quads = [_words(self._row_bytes) for _quad in range(quads)]
         self._active = [
             bytearray(_LANES) for _quad in range(quads)
         ]  # symbols being decoded, by quad and lane
         self._used = bytearray(quads)  # 1: symbols of this quad are being decoded
         self._symbol = bytearray(capacity)  # by slot: lane slot & 3 of quad slot >> 2
         self._generation = array("H", [0] * capacity)
-        self._table = array("H", [0] * 1024)  # two, one behind the other
+        self._table = _words(512)  # two, one behind the other
         self._second = memoryview(self._table)[512:]
         self._four = bytearray(_LANES)
         self._row = bytearray(self._row_bytes)

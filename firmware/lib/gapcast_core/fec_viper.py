@@ -69,7 +69,7 @@ def spread(quad: ptr32, source: ptr8, t: ptr32, length: int):
 
 @micropython.viper
 def spread_two(quad: ptr32, a: ptr8, t: ptr32, b: ptr8, length: int):
-    """spread() of two sources, whose tables stand one behind the other: each word is read and written once."""
+    """spread() of two sources, whose tables stand one behind the other: each word is touched once."""
     u = ptr32(int(t) + 1024)
     end = int(a) + length
     while int(a) < end:

@@ -267,5 +267,5 @@ class Mender:
                 passed -= 1
         passed = max(passed, self._told)  # the position may go back
         if passed % 2 and passed < self.plan.count and self._missing.unit(passed) == gen.whole(passed):
-            passed -= 1  # what a pair needs is told of both generations together, from when it is known to be one
+            passed -= 1  # what a pair needs is told of both generations together, once it is known to be one
         return passed
