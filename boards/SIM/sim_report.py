@@ -7,6 +7,7 @@ import time
 
 import sim_power
 import sim_socket
+import sim_world
 
 from gapcast_boot.progress import Progress
 from gapcast_core import receiver as receiving
@@ -104,6 +105,8 @@ class SimProgress(Progress):
         self._emit("phase", phase=name, total=gaps.total, missing=gaps.missing_blocks, map=gap_map(gaps))
 
     def blocks(self, gaps):
+        if sim_world.settings["quiet"]:
+            return
         self._emit(
             "blocks", total=gaps.total, missing=gaps.missing_blocks, gaps=gaps.gap_count, map=gap_map(gaps)
         )

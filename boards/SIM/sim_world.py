@@ -24,6 +24,7 @@ DEFAULTS = {
     "cut_at": 0,  # the flash operation of this boot at which the power goes; 0: never (sim_power.py)
     "cut_half": False,
     "raw": None,  # fetch this plain file instead of an image
+    "quiet": False,  # tell of no progress between two phases
 }
 
 settings = dict(DEFAULTS)

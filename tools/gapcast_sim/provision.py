@@ -43,6 +43,7 @@ class BoardSpec:
     at_s: float = 0.0
     go_file: Path | None = None  # see boards/SIM/sim_world.py
     raw: bool = False
+    quiet: bool = False  # tell of no progress between two phases: that takes this machine's time, too
     limit_s: float = 300.0
     keys: tuple[str, ...] = ()  # trusted: base64 of the moduli, as in gapcast.json
     allow_unsigned: bool = False
@@ -93,6 +94,7 @@ class BoardSpec:
             "at_s": self.at_s,
             "go_file": str(self.go_file.absolute()) if self.go_file else None,
             "raw": self.raw,
+            "quiet": self.quiet,
             "wifi": self.wifi,
             "wifi_ms": self.wifi_ms,
             "reset_cause": reset_cause,

@@ -81,14 +81,17 @@ def source_trees() -> list[Path]:
     return [data_path(*part.split("/")) for part in FIRMWARE_PARTS]
 
 
-def find_runtime(say: Callable[[str], None], *, micropython: bool = True, unfrozen: bool = False) -> Runtime:
+def find_runtime(
+    say: Callable[[str], None], *, micropython: bool = True, unfrozen: bool = False, quick: bool = False
+) -> Runtime:
     """MicroPython with the client compiled for it, or CPython with the reason told to `say`.
 
     The client is in ROM, as it is frozen into a board's firmware, unless `unfrozen`: then, and where this
-    MicroPython cannot (told to `say`), it is loaded from files.
+    MicroPython cannot (told to `say`), it is loaded from files. quick: rather one that takes little of this
+    machine's time than the one most like a board's.
     """
     trees = source_trees()
-    found = upy.find_micropython(progress=say) if micropython else None
+    found = upy.find_micropython(progress=say, quick=quick) if micropython else None
     if found is None:
         say("no MicroPython here: the boards run under CPython, so heap sizes are not simulated")
         path = os.pathsep.join(str(tree) for tree in trees)

@@ -59,16 +59,23 @@ def cache_dir() -> Path:
     return Path(base) / "gapcast"
 
 
-def find_micropython(fetch: bool = True, progress: Callable[[str], None] | None = None) -> Micropython | None:
-    """A MicroPython that runs here, or None; `progress` hears what is done, and why there is none."""
+def find_micropython(
+    fetch: bool = True, progress: Callable[[str], None] | None = None, quick: bool = False
+) -> Micropython | None:
+    """A MicroPython that runs here, or None; `progress` hears what is done, and why there is none.
+
+    quick: rather the quickest than the one most like a board's.
+    """
     tell = progress or (lambda _text: None)
-    found, reasons = search(fetch, tell)
+    found, reasons = search(fetch, tell, quick)
     if found is None:
         tell(f"no MicroPython: {'; '.join(reasons)}")
     return found
 
 
-def search(fetch: bool, progress: Callable[[str], None]) -> tuple[Micropython | None, list[str]]:
+def search(
+    fetch: bool, progress: Callable[[str], None], quick: bool = False
+) -> tuple[Micropython | None, list[str]]:
     """The first usable MicroPython, and the reasons why those before it were not."""
     chosen = os.environ.get("MICROPYTHON")
     if chosen:  # an explicit choice: used or refused, never passed over in silence
@@ -77,11 +84,11 @@ def search(fetch: bool, progress: Callable[[str], None]) -> tuple[Micropython | 
         except Unusable as error:
             return None, [f"$MICROPYTHON: {error}"]
     reasons: list[str] = []
-    cached = [_cached(arch) for arch in upy_fetch.architectures()]
-    for root in cached:
-        if root.is_dir():
+    wanted = upy_fetch.architectures(quick)
+    for arch in wanted[:1] if quick and fetch else wanted:
+        if _cached(arch).is_dir():
             try:
-                return _probe_cached(root), reasons
+                return _probe_cached(_cached(arch)), reasons
             except Unusable as error:
                 reasons.append(str(error))
     if on_path := shutil.which("micropython"):
@@ -91,7 +98,7 @@ def search(fetch: bool, progress: Callable[[str], None]) -> tuple[Micropython | 
             reasons.append(str(error))
     if not fetch:
         return None, [*reasons, "none on PATH, none fetched yet"]
-    for arch in upy_fetch.architectures():
+    for arch in wanted:
         try:
             return _fetch(arch, progress), reasons
         except Unusable as error:
