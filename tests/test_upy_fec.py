@@ -32,8 +32,15 @@ def receive():
         pool.add(symbol & 1, symbol, view, 20)
         pool.add(symbol & 1, symbol, view, 20)
 def decode():
-    while pool.next_known() >= 0:
-        pool.feed(pool.next_known(), view)
+    known = pool.next_known()
+    pool.feed(known, view)
+    while True:
+        known = pool.next_known()
+        other = pool.next_known(known + 1)
+        if other < 0:
+            break
+        pool.feed_two(known, view, other)
+    pool.feed(known, view)
     pool.solve()
     for i in range(20):
         pool.block(i)

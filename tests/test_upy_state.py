@@ -17,7 +17,8 @@ SECONDS = 30
 # anyway), and fec_plain.py, whose loops take milliseconds.
 HOT = {
     "gapcast_core/receiver.py": """
-        Receiver.accept Receiver._is_next Receiver._accept Receiver._believed Receiver._is_continued Receiver.stored Receiver.mended
+        Receiver.accept Receiver._is_next Receiver._accept Receiver._believed Receiver._is_continued
+        Receiver.stored Receiver.mended
         Receiver._drop Receiver._beyond Receiver._moved Receiver._clock Receiver._rest_at_end
         Receiver.rest Receiver.hear Receiver._request Receiver.tick Receiver._is_over
         Receiver._patience_ms Receiver._backoff_ms""",
@@ -43,7 +44,8 @@ HOT = {
         Missing._need""",
     "gapcast_core/fec.py": """
         Pool.held Pool.add Pool._put Pool._place Pool.release Pool._evict Pool.next_known Pool.feed
-        Pool._check_feed Pool.feed_two Pool._spread_two Pool._multiples Pool._spread Pool.eliminate Pool._clear_column Pool._weigh Pool.block""",
+        Pool._check_feed Pool.feed_two Pool._spread_two Pool._multiples Pool._spread Pool.eliminate
+        Pool._clear_column Pool._weigh Pool.block""",
     "gapcast_core/gf.py": "mul inverse",
     "gapcast_core/repair.py": "Reader.accept Reader.advance Reader.tick",
     "gapcast_core/wire.py": "pack_ack_into",

@@ -82,7 +82,7 @@ def main() -> int:
     )
     parser.add_argument("--boards", type=int, default=20)
     parser.add_argument("--rate", default="6M", help="the air; the boards' own is found by the server")
-    parser.add_argument("--size", default="1M")
+    parser.add_argument("--size", default="2M")
     parser.add_argument("--no-slow", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

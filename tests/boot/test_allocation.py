@@ -50,6 +50,18 @@ CASES = [
     "clock",
     "frames",
     "report",
+    "the rest of the proof",
+    "blocks that break the proof",
+]
+BESIDE = [
+    "listen, 60 frames",
+    "hashed of 60",
+    "listen and mend",
+    "mended",
+    "pairs fed",
+    "hashed in the loop",
+    "hashed",
+    "broken",
 ]
 
 
@@ -60,19 +72,24 @@ def test_nothing_is_allocated(measured: dict[str, Any], case: str) -> None:
 
 
 def test_the_hot_loop_of_a_transfer_allocates_nothing(measured: dict[str, Any]) -> None:
-    """Session.listen itself, between two looks at the control port."""
+    """Session.listen itself, between two looks at the control port; each block is read back and hashed."""
     assert measured["listen, 60 frames"] == 0
+    assert measured["hashed of 60"] == 59, "all but the header"
 
 
 def test_a_session_that_mends_allocates_only_for_a_generation_and_the_view_of_a_report(
     measured: dict[str, Any],
 ) -> None:
-    """MendedSession.listen over a whole file: frames, repair symbols, slices of solving, reports."""
+    """MendedSession.listen over a whole file: frames, repair symbols, slices of solving, reports, hashing."""
     assert measured["listen and mend"] == 0
     end, solved, reports = measured["mended"]
     assert (end, solved) == (COMPLETE, 48)
     assert reports
+    assert measured["pairs fed"] > 100
+    assert measured["hashed in the loop"] > 100
+    assert measured["hashed"] == [399, False]
+    assert measured["broken"] is True
 
 
 def test_every_case_was_measured(measured: dict[str, Any]) -> None:
-    assert set(measured) == {*CASES, "listen, 60 frames", "listen and mend", "mended"}
+    assert set(measured) == {*CASES, *BESIDE}

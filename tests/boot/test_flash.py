@@ -135,6 +135,72 @@ def test_only_sectors_that_are_not_blank_are_erased(
     assert kept == b"keep"
 
 
+def watch_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the reads from now on."""
+    sizes: list[int] = []
+    original = world.esp32.Partition.readblocks
+
+    def readblocks(self: Any, block: int, buf: Any, offset: int = 0) -> None:
+        sizes.append(len(buf))
+        original(self, block, buf, offset)
+
+    monkeypatch.setattr(world.esp32.Partition, "readblocks", readblocks)
+    return sizes
+
+
+def shorten_heap(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room for a buffer of a whole sector."""
+
+    def small(size: int) -> bytearray:
+        if size >= SECTOR:
+            raise MemoryError
+        return bytearray(size)
+
+    monkeypatch.setattr(world.flash, "bytearray", small, raising=False)
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_a_blank_slot_is_read_in_as_few_pieces_as_memory_allows(
+    world: World, slot: Any, monkeypatch: pytest.MonkeyPatch, short: bool
+) -> None:
+    container = make_container(20000)
+    sink = world.flash.SlotSink(slot, container.header)
+    assert sink.sectors == 6
+    if short:
+        shorten_heap(world, monkeypatch)
+    sizes = watch_reads(world, monkeypatch)
+    assert sink.is_blank()
+    assert sizes == ([512] * 48 if short else [SECTOR] * 6)
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_one_bit_anywhere_is_not_blank(
+    world: World, slot: Any, monkeypatch: pytest.MonkeyPatch, short: bool
+) -> None:
+    sink = world.flash.SlotSink(slot, make_container(20000).header)
+    if short:
+        shorten_heap(world, monkeypatch)
+    for at in (0, 511, 512, 1024, 4095, 4096, 9000, 5 * SECTOR, 6 * SECTOR - 512, 6 * SECTOR - 1):
+        assert sink.is_blank()
+        slot.writeblocks(at // SECTOR, b"\x7f", at % SECTOR)
+        assert not sink.is_blank()
+        slot.ioctl(6, at // SECTOR)
+    slot.writeblocks(6, b"\0", 0)
+    assert sink.is_blank(), "what is behind the image does not count"
+
+
+def test_an_erase_looks_with_the_small_buffer(
+    world: World, slot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be needed when the heap is full."""
+    container = make_container(20000)
+    sink = world.flash.SlotSink(slot, container.header)
+    fill(sink, bytes(container.data), 1024)
+    shorten_heap(world, monkeypatch)
+    sink.erase(HEADER, sink.needed_bytes)
+    assert sink.is_blank()
+
+
 def test_a_repair_erases_only_its_chunk(world: World, slot: Any) -> None:
     container = make_container(20000)
     sink = world.flash.SlotSink(slot, container.header)
@@ -200,3 +266,28 @@ def test_an_image_with_another_head_than_its_header_says_is_no_match(world: Worl
     fill(sink, bytes(container.data), 1024)
     container.header.image_head = b"\0" * 288
     assert not sink.image_matches()
+    assert not sink.has_head()
+
+
+@pytest.mark.parametrize("at", [0, 1, 100, 287])
+def test_the_head_is_compared_to_its_last_byte(world: World, slot: Any, at: int) -> None:
+    container = make_container(20000)
+    sink = world.flash.SlotSink(slot, container.header)
+    assert not sink.has_head(), "blank"
+    fill(sink, bytes(container.data), 1024)
+    assert sink.has_head()
+    head = container.header.image_head
+    container.header.image_head = head[:at] + bytes([head[at] ^ 1]) + head[at + 1 :]
+    assert not sink.has_head()
+
+
+def test_the_head_of_an_image_that_is_shorter_than_a_head(world: World, slot: Any) -> None:
+    """What the header says of it is filled up with zeros, and flash is not."""
+    header = make_container(20000).header
+    header.image_bytes = 50
+    header.image_head = bytes(range(50)) + bytes(238)
+    slot.writeblocks(0, bytes(range(50)), 0)
+    sink = world.flash.SlotSink(slot, header)
+    assert sink.has_head()
+    header.image_bytes = 51
+    assert not sink.has_head()

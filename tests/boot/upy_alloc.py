@@ -15,6 +15,7 @@ sim_world.load(sys.argv[1])
 
 from gapcast_boot import download, flash, mending, port, session
 from gapcast_boot.progress import Progress
+from gapcast_boot.proof import Proof
 from gapcast_core import fec, generations, receiver, repair, wire
 from gapcast_core import offer as offers
 from gapcast_core.gaps import GapList
@@ -43,6 +44,7 @@ class Slot:
 
 class Header:
     payload_bytes = 399 * 1024
+    image_bytes = payload_bytes  # a short last block costs a view, once an image
     table_bytes = 1024
 
 
@@ -270,6 +272,29 @@ class CountingSession(mending.MendedSession):
         self.reports += 1
 
 
+class CountingPool(fec.Pool):
+    """How often known blocks were fed by two."""
+
+    pairs = 0
+
+    def feed_two(self, j, view, other):
+        super().feed_two(j, view, other)
+        self.pairs += 1
+
+
+def run_proof(proof):
+    """What is left of it when the stream is over."""
+    while proof.step():
+        pass
+
+
+def run_rewrites(job):
+    """Blocks that were hashed, as `write` and `store` have them."""
+    for block in range(2, BLOCKS):
+        job.write(block, 1028, block)
+        job.store(block, job.payload, block)
+
+
 def mended(case):
     """Blocks, symbols, slices of solving and reports until the end of the file."""
     rx = make_receiver(False)
@@ -281,14 +306,22 @@ def mended(case):
     job.gaps = rx.gaps
     job.size_bytes = BLOCKS * 1024
     job.quiet = True
+    job.proof = Proof(job._sink, Header(), job)
     plan = generations.Plan(BLOCKS, GENERATION)
-    one = CountingSession(job, answer, "127.0.0.1", "image", plan, fec.Pool(1024, 12))
+    pool = CountingPool(1024, 12)
+    one = CountingSession(job, answer, "127.0.0.1", "image", plan, pool)
     group = LossyGroup()
     group.left = 1000
     locked_loop(case, one, group)
     one.mender.surplus_count = generations.SURPLUS_BLOCKS
     locked("report", lambda: one._write_report(plan.count))
     results["mended"] = [one.rx.end, one.solved, one.reports]
+    results["pairs fed"] = pool.pairs
+    results["hashed in the loop"] = job.proof.at // 1024 - 1
+    locked("the rest of the proof", lambda: run_proof(job.proof))
+    results["hashed"] = [job.proof.at // 1024 - 1, job.proof.broken]
+    locked("blocks that break the proof", lambda: run_rewrites(job))
+    results["broken"] = job.proof.broken
 
 
 class Stop:
@@ -346,12 +379,14 @@ def main():  # noqa: PLR0915 - one measurement after another
     job._download = download.Download(Stop(sink, rx, 60), clock, Progress(), 1000, 1000)
     job._download.gaps = rx.gaps
     job._download.size_bytes = BLOCKS * 1024
+    proof = job._download.proof = Proof(sink, Header(), job._download)
     job._ack_buf = bytearray(4)
     job._answer = Session()
     job._control = job._answer
     group = Group()
     group.left = 1000
     locked_loop("listen, 60 frames", job, group)
+    results["hashed of 60"] = proof.at // 1024 - 1
     mended("listen and mend")
     print(json.dumps(results))
 

@@ -53,3 +53,19 @@ def decode(pool, data, missing, generation=0, order=None):
             pool.feed(j, data[j])
     pool.solve()
     return [bytes(pool.block(i)) for i in range(len(missing))]
+
+
+def decode_by_two(pool, data, missing, order, generation=0, dice=None, chance=50):
+    """As decode(), two symbols at a time in `order`; with `dice` only at so many percent of the times."""
+    pool.begin(generation, missing, len(data))
+    left = list(order)
+    while left:
+        j = left.pop(0)
+        if left and (dice is None or dice.percent(chance)):
+            other = left.pop(0)
+            pool.spare[:] = data[other]
+            pool.feed_two(j, data[j], other)
+        else:
+            pool.feed(j, data[j])
+    pool.solve()
+    return [bytes(pool.block(i)) for i in range(len(missing))]

@@ -123,6 +123,50 @@ def test_both_kernels_give_the_same_bytes_from_any_offset():
     assert found[0] != bytes(4096)
 
 
+def tables_of(kernel, fours):
+    """Two tables, one behind the other, as Pool has them."""
+    both = array("H", [9] * 1024)
+    kernel.table(both, bytearray(fours[0]))
+    kernel.table(memoryview(both)[512:], bytearray(fours[1]))
+    return both
+
+
+def test_spread_two_is_spread_of_each():
+    dice = Dice(17)
+    for kernel in KERNELS:
+        for fours in (([1, 2, 4, 8], [0, 255, 128, 29]), ([0, 0, 0, 0], [142, 0, 1, 77]), ([7] * 4, [7] * 4)):
+            lanes = random_data(dice, 4, 256)
+            first = bytes(range(256))
+            second = random_data(dice, 1, 256)[0]
+            quad = quad_of(lanes)
+            kernel.spread_two(quad, first, tables_of(kernel, fours), second, 256)
+            for lane in range(4):
+                out = bytearray(256)
+                kernel.get(quad, lane, out, 256)
+                a = fours[0][lane]
+                b = fours[1][lane]
+                want = [lanes[lane][i] ^ slow_mul(i, a) ^ slow_mul(second[i], b) for i in range(256)]
+                assert list(out) == want
+
+
+def test_spread_two_is_the_same_in_both_kernels_from_any_offset():
+    """And changes nothing behind its length."""
+    dice = Dice(18)
+    frame = bytes([dice.below(256) for _i in range(1032)])
+    found = []
+    for kernel in KERNELS:
+        quad = array("H", [0] * 2064)
+        tables = tables_of(kernel, ([3, 0, 200, 91], [17, 255, 0, 128]))
+        for a in range(8):
+            for b in (a, 7 - a, 0):
+                length = 1024 - 8 * (a + b)
+                kernel.spread_two(quad, memoryview(frame)[a:], tables, memoryview(frame)[b:], length)
+        assert bytes(quad)[4096:] == bytes(32)
+        found.append(bytes(quad))
+    assert found[0] == found[-1]
+    assert found[0] != bytes(4128)
+
+
 # -- the code -----------------------------------------------------------------------------
 
 

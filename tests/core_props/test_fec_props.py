@@ -61,12 +61,30 @@ class PoolMachine(RuleBasedStateMachine):
             self.decoding = generation
 
     @precondition(lambda self: self.decoding >= 0)
-    @rule()
-    def finish(self) -> None:
+    @rule(two=st.booleans())
+    def feed(self, two: bool) -> None:
+        self._feed(two)
+
+    def _feed(self, two: bool) -> bool:
+        """One known block, or two; False when there is none."""
+        data, missing = self.data[self.decoding], self.missing[self.decoding]
+        known = self.pool.next_known()
+        other = self.pool.next_known(known + 1) if two and known >= 0 else -1
+        assert known not in missing
+        assert other not in missing
+        if other >= 0:
+            self.pool.spare[:] = data[other]
+            self.pool.feed_two(known, data[known], other)
+        elif known >= 0:
+            self.pool.feed(known, data[known])
+        return known >= 0
+
+    @precondition(lambda self: self.decoding >= 0)
+    @rule(two=st.booleans())
+    def finish(self, two: bool) -> None:
         generation, data = self.decoding, self.data[self.decoding]
-        while (j := self.pool.next_known()) >= 0:
-            assert j not in self.missing[generation]
-            self.pool.feed(j, data[j])
+        while self._feed(two):
+            pass
         self.pool.solve()
         for i, j in enumerate(self.missing[generation]):
             assert bytes(self.pool.block(i)) == data[j]

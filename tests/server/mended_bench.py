@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from gapcast.protocol.settings import Settings
 from gapcast.protocol.types import HEADERS_BYTES
 from gapcast_core import wire
 
@@ -32,7 +33,7 @@ class Bench:
         self.net = Net(seed)
         self.seed = seed
         self.data = content(blocks)
-        self.server = VirtualServer(self.net, self.data, rate)
+        self.server = VirtualServer(self.net, self.data, rate, Settings(rate_bps=rate))
         self.clients: list[Client] = []
         self.finished = 0.0
 

@@ -110,12 +110,12 @@ class Download:
 
     def write(self, block, length, now_ms):
         """Write the block in the frame of `length` bytes into the sink; its gap stays for now."""
+        if self.proof is not None and 1 < block <= self.proof.at // self.blksize:
+            self.proof.broken = True
         self.work.start()
         self._sink.write((block - 1) * self.blksize, self._view(length, block))
         self.work.done(now_ms)
         self._last_new_ms = now_ms
-        if self.proof is not None and 1 < block <= self.proof.at // self.blksize:
-            self.proof.broken = True
 
     @property
     def can_load(self):
@@ -128,10 +128,10 @@ class Download:
 
     def store(self, block, view, now_ms):
         """Write a whole block that did not come in the frame."""
-        self._sink.write((block - 1) * self.blksize, view)
-        self._last_new_ms = now_ms
         if self.proof is not None and 1 < block <= self.proof.at // self.blksize:
             self.proof.broken = True
+        self._sink.write((block - 1) * self.blksize, view)
+        self._last_new_ms = now_ms
 
     def prove(self):
         """Read one more block back, if there is one; the frame has been stored. True when there was."""

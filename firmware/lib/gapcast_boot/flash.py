@@ -12,7 +12,6 @@ from gapcast_core.container import CHUNK_BYTES, DIGEST_BYTES, HEADER_BYTES
 
 SECTOR_BYTES = 4096
 STEP_BYTES = 512  # what is read at a time: small enough for any heap
-_BLANK = b"\xff" * STEP_BYTES
 
 
 class FlashError(Exception):
@@ -44,7 +43,7 @@ class SlotSink:
             buffer = bytearray(SECTOR_BYTES)
             blank = b"\xff" * SECTOR_BYTES
         except MemoryError:
-            buffer, blank = self._buffer, _BLANK
+            buffer, blank = self._buffer, b"\xff" * STEP_BYTES
         return all(self._is_blank_sector(sector, buffer, blank) for sector in range(self.sectors))
 
     def _is_blank_sector(self, sector, buffer, blank):
@@ -82,8 +81,9 @@ class SlotSink:
         """Erase the sectors of `size_bytes` of the container from `offset` on, unless they are blank."""
         sector = (offset - HEADER_BYTES) // SECTOR_BYTES
         last = (offset + size_bytes - 1 - HEADER_BYTES) // SECTOR_BYTES
+        blank = b"\xff" * STEP_BYTES
         while sector <= last:
-            if not self._is_blank_sector(sector, self._buffer, _BLANK):
+            if not self._is_blank_sector(sector, self._buffer, blank):
                 self._partition.ioctl(6, sector)
             sector += 1
 

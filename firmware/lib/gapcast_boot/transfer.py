@@ -16,7 +16,7 @@ _READING = ("gapcast_boot.reading", "gapcast_core.repair")  # what is not loaded
 # Loaded when a server offers repair symbols.
 MENDING = ("gapcast_boot.mending", "gapcast_core.mender", "gapcast_core.missing")
 MENDING += ("gapcast_core.fec", "gapcast_core.fec_viper", "gapcast_core.gf")
-MENDING_BYTES = 25 * 1024  # of the heap: for the modules, 8 symbols, and the session
+MENDING_BYTES = 24 * 1024  # of the heap: for the modules, 8 symbols, and the session
 REJOIN_SHARE = 4  # more than a quarter missing: join a stream again rather than repair
 MAX_UNANSWERED = 5  # questions in a row, each asked several times: the server is gone
 MAX_UNHEARD = 2  # sessions without one DATA: multicast does not reach this board

@@ -6,9 +6,9 @@ reports then know of ever older DATA only. What a lost datagram does to a lag is
 
 from __future__ import annotations
 
-ALLOWED_S = 0.06  # an access point may keep multicast for a while, and reports take their time
+ALLOWED_S = 0.06  # more than the least that there was: an access point may keep multicast for a while
 DOUBLE_S = 0.06  # beyond that, twice the time between two datagrams for each
-SLOWEST_TIMES = 8.0  # whatever members claim, they slow a session no further
+SLOWEST_TIMES = 16.0  # whatever members claim, they slow a session no further
 EVERY_S = 0.05
 RECENT_S = 1.0
 WEIGHT = 0.3
@@ -22,6 +22,7 @@ class Lags:
         self.smooth_s = 0.0  # of the median board
         self._air_s = air_s
         self._latest: dict[str, tuple[float, float]] = {}  # of members' hosts: the lag, when it was told
+        self._least_s = float("inf")  # what the way there and back takes without a queue
         self._worked_out_at = float("-inf")
 
     def tell(self, host: str, lag_s: float, now: float) -> None:
@@ -37,7 +38,9 @@ class Lags:
 
     def _work_out(self, now: float) -> None:
         lags = sorted(lag for lag, at in self._latest.values() if at > now - RECENT_S)
-        self.smooth_s += (lags[len(lags) // 2] - self.smooth_s) * WEIGHT
-        over = self.smooth_s - ALLOWED_S
+        lag_s = lags[len(lags) // 2]
+        self._least_s = min(self._least_s, lag_s)
+        self.smooth_s += (lag_s - self.smooth_s) * WEIGHT
+        over = self.smooth_s - self._least_s - ALLOWED_S
         times = min(2 ** (over / DOUBLE_S), SLOWEST_TIMES) if over > 0 else 0.0
         self.interval_s = self._air_s * times

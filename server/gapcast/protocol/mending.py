@@ -223,9 +223,8 @@ class Mending:
         while is_known and self._opened < released(self.plan, self._passed, self._top, self._ended):
             generation = self._opened
             if generation // 2 == len(self._paired):
-                are_quick = self._flight.lag_s < PAIRS_LAG_S
-                boards = self._boards.values()
-                self._paired.append(are_quick and is_pair_cheaper(boards, self.plan, generation))
+                quick = self._flight.lag_s < PAIRS_LAG_S
+                self._paired.append(quick and is_pair_cheaper(self._boards.values(), self.plan, generation))
             self._opened += 1
             unit = self._unit(generation)
             if self.plan.mixed and unit == whole(generation):
@@ -249,8 +248,7 @@ class Mending:
         while self._budget <= 0 and self._open:
             self._at = min(self._open)
             self._open.remove(self._at)
-            sent = self._sent[self._at]
-            needed = symbols_needed(self._boards.values(), self.plan, self._at, sent)
+            needed = symbols_needed(self._boards.values(), self.plan, self._at, self._sent[self._at])
             self._budget = min(needed, self._left(self._at))
         return self._budget > 0
 
@@ -263,8 +261,7 @@ class Mending:
             block = self._again.take(now)
             self._flight.sent(block, now)
             return block, self._blocks.read(block)
-        unit = self._at
-        index = self._sent[unit]
+        unit, index = self._at, self._sent[self._at]
         self._sent[unit] += 1
         self._budget -= 1
         block = number(unit, index) | (MIXED_FLAG if self.plan.mixed else 0)
@@ -287,9 +284,8 @@ class Mending:
         left = [address for address, board in self._boards.items() if now >= board.heard_at + SILENT_S]
         left += [address for address in self._boards if self.has_nothing_to_mend(address)]
         if len(left) < len(self._boards) and not self.wants_data():
-            self._at = self._unit(
-                neediest(self._boards.values(), self.plan, lambda at: bool(self._left(self._unit(at))))
-            )
+            boards = self._boards.values()
+            self._at = self._unit(neediest(boards, self.plan, lambda at: bool(self._left(self._unit(at)))))
             self._budget = min(1, self._left(self._at))
         self._sent_at = now
         self._probe_s = min(self._probe_s * 2, PROBE_MAX_S)

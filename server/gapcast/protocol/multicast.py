@@ -77,17 +77,17 @@ class Session(Paced):
             self._keep_apart(now)
 
     def wants_data(self, now: float) -> bool:
-        return self._passes(not self.closed and (self._wants_symbol() or self._feed.wants_data(now)), now)
+        return not self.closed and self._next_kind(self._feed.wants_data(now), now) != ""
 
     def next_data(self, now: float) -> Datagram | None:
-        if not self.wants_data(now):
+        if self.closed or not (kind := self._next_kind(self._feed.wants_data(now), now)):
             return None
-        self._note_sent(now)
         try:
-            if self._wants_symbol() and not (self._spreads_symbols() and self._feed.wants_data(now)):
+            if kind == "symbol":
+                self._note_symbol(now)
                 return self._next_symbol(now)
-            datagram = self._feed.next_data(now)
-            self._note_stream(datagram, now)
+            self._note_block(now)
+            self._note_stream(datagram := self._feed.next_data(now), now)
             return datagram
         except ContentChangedError:
             told = pack_error(ERR_UNDEFINED, "file changed")

@@ -42,8 +42,9 @@ class Paced(Mended):
         super().__init__(group, content, blksize, blocks, settings.turns, now)
         self._paces = Paces(air_seconds(settings.rate_bps, blksize))
         self._lags = Lags(self._paces.air_s)
-        self._gate = Gate()
-        self._gated = False  # there is something to send, but not yet
+        self._gate = Gate()  # of the stream's blocks
+        self._symbol_gate = Gate()
+        self._opens_at: float | None = None  # there is something to send, but not before
         self._starting = False  # boards are there, and nobody knows how fast they are
         self._relief: _Relief | None = None  # the master that is to be, while the old one goes on
         self._relief_at = float("-inf")
@@ -56,12 +57,25 @@ class Paced(Mended):
             self._starting = True
             self._gate.interval_s = START_S
 
-    def _passes(self, has_data: bool, now: float) -> bool:
-        """Whether what there is to send may leave now."""
-        self._gated = has_data and not self._gate.is_open(now)
-        return has_data and not self._gated
+    def _next_kind(self, has_block: bool, now: float) -> str:
+        """What to send now, a "symbol" or a "block"; "" for nothing, or not yet."""
+        has_symbol = self._wants_symbol() and not (has_block and self._spreads_symbols())
+        self._opens_at = None
+        if has_symbol and self._symbol_gate.is_open(now):
+            return "symbol"
+        if has_block and self._gate.is_open(now):
+            return "block"
+        self._opens_at = earliest(
+            self._symbol_gate.next_at() if has_symbol else None, self._gate.next_at() if has_block else None
+        )
+        return ""
 
-    def _note_sent(self, now: float) -> None:
+    def _note_symbol(self, now: float) -> None:
+        """A repair symbol is sent."""
+        self._symbol_gate.spend(now)
+
+    def _note_block(self, now: float) -> None:
+        """A block of the stream is sent."""
         sent = self._mastery.stream.datagrams
         if self._starting and sent >= START_BLOCKS:
             self._follow_boards()
@@ -71,6 +85,8 @@ class Paced(Mended):
     def _follow_boards(self) -> None:
         self._starting = False
         self._gate.interval_s = max(self._paces.interval_s, self._lags.interval_s)
+        # Nothing is written for a symbol when it comes, so one or two fit in between two blocks.
+        self._symbol_gate.interval_s = max(self._paces.interval_s / 2, self._lags.interval_s)
 
     def _note_lag(self, member: Member, seconds: float, now: float) -> None:
         self._lags.tell(member.address[0], seconds, now)
@@ -159,14 +175,15 @@ class Paced(Mended):
     def _pacing_deadline(self) -> float | None:
         return earliest(
             self._mending_deadline(),
-            self._gate.next_at() if self._gated else None,
+            self._opens_at,
             self._relief.due if self._relief is not None else None,
         )
 
     def _pace_on(self, now: float) -> None:
         """Time has passed."""
         self._mend_on(now)
-        self._gated = self._gated and not self._gate.is_open(now)
+        if self._opens_at is not None and now >= self._opens_at:
+            self._opens_at = None  # the pump asks again
         self._offer_relief(now)
 
     def _retire(self, member: Member, outcome: str, now: float, text: str = "") -> None:
