@@ -38,8 +38,8 @@ def test_each_step_takes_the_next_block_that_is_there(world: World) -> None:
     last = 1 + -(-5000 // BLOCK)
     for block in range(1, fill.total + 1):
         fill.write(block)
-        assert fill.download.prove() == (1 < block <= last)
-        assert not fill.download.prove()
+        assert fill.proof.step() == (1 < block <= last)
+        assert not fill.proof.step()
         assert fill.proof.at == min(max(block, 1), last) * BLOCK
     assert fill.proof.holds()
 
@@ -49,7 +49,7 @@ def test_it_stops_before_each_gap(world: World) -> None:
 
     def steps() -> int:
         count = 0
-        while fill.download.prove():
+        while fill.proof.step():
             count += 1
         return count
 

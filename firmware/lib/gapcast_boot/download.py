@@ -134,8 +134,8 @@ class Download:
         self._last_new_ms = now_ms
 
     def prove(self):
-        """Read one more block back, if there is one; the frame has been stored. True when there was."""
-        return self.proof is not None and self.proof.step()
+        """Read one more block back, once the frame has been stored. True when there is another."""
+        return self.proof is not None and self.proof.step() and self.proof.is_behind
 
     def _view(self, length, block):
         """The payload of the frame; only a short one costs an allocation.

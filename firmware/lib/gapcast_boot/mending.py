@@ -108,7 +108,7 @@ class MendedSession(Session):
                     put_off = 0
                     self._solve(now_ms)
             elif length > 0 and download.prove() and not waiting.now():
-                download.prove()  # it is behind
+                download.prove()
             if rx.end == receiver.RUNNING:
                 count = mender.report(rx.position, rx.at_end, now_ms)
                 if count >= 0:

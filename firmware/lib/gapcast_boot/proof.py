@@ -29,17 +29,20 @@ class Proof:
         The download's frame must hold nothing that is still needed.
         """
         download = self._download
-        if self.at >= self._end or self.at >= (download.gaps.first(0) - 1) * BLKSIZE_BYTES:
-            return False
-        if download.blksize != BLKSIZE_BYTES:
+        if not self.is_behind or download.blksize != BLKSIZE_BYTES:
             return False
         view = download.payload
-        self._sink.load(self.at, view)
+        self._sink.read(self.at - HEADER_BYTES, view)
         if self._end - self.at < BLKSIZE_BYTES:
             view = view[: self._end - self.at]
         self.at += BLKSIZE_BYTES
         self._hasher.update(view)
         return True
+
+    @property
+    def is_behind(self):
+        """Whether the next block is there already."""
+        return self.at < (self._download.gaps.first(0) - 1) * BLKSIZE_BYTES and self.at < self._end
 
     def holds(self):
         """Take the rest; True when flash holds exactly the image that the header says, and its table.
