@@ -66,6 +66,13 @@ def test_who_has_left_or_is_silent_counts_no_more() -> None:
     assert lags.interval_s == 0.0
 
 
+def test_after_the_stream_nothing_is_held_back() -> None:
+    lags = settled([1.0] * 3)
+    assert lags.interval_s > 0.0
+    lags.end()
+    assert lags.interval_s == 0.0
+
+
 # ---- what a report may know of ----
 
 

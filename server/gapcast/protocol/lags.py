@@ -32,6 +32,11 @@ class Lags:
             self._worked_out_at = now
             self._work_out(now)
 
+    def end(self) -> None:
+        """The stream is over: what is sent now is sent when it is asked for, and old news say nothing."""
+        self._latest.clear()
+        self.interval_s = self.smooth_s = 0.0
+
     def drop(self, host: str) -> None:
         """It is done, or gone."""
         self._latest.pop(host, None)

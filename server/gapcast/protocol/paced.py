@@ -88,6 +88,11 @@ class Paced(Mended):
         # Nothing is written for a symbol when it comes, so one or two fit in between two blocks.
         self._symbol_gate.interval_s = max(self._paces.interval_s / 2, self._lags.interval_s)
 
+    def _end_for_boards(self, now: float) -> None:
+        self._lags.end()
+        self._follow_boards()
+        super()._end_for_boards(now)
+
     def _note_lag(self, member: Member, seconds: float, now: float) -> None:
         self._lags.tell(member.address[0], seconds, now)
         if not self._starting:
