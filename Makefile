@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 # Tests that do not want the machine for themselves: they run side by side.
-BESIDE := tests/core tests/core_props tests/fleet tests/image tests/provision
+BESIDE := tests/boot tests/core tests/core_props tests/fleet tests/fuzz tests/image tests/powercut tests/provision
 
 .DEFAULT_GOAL := help
 .PHONY: setup demo test lint bench bench-server bench-flash bench-board ci clean help

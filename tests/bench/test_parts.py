@@ -192,7 +192,7 @@ def test_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_default_case_is_one() -> None:
     keys = [case.key for case in run.arguments([]).cases]
     assert len(set(keys)) == len(keys)
-    assert "200x10" in keys
+    assert "200x10@1000000" in keys
 
 
 def test_a_board_s_clock_is_believed_if_it_can_be() -> None:

@@ -87,7 +87,7 @@ def test_what_was_sent_long_ago_has_arrived_or_is_lost() -> None:
     found = flight(20, 0.2)
     assert found.seen(found.place(12), 0.2) == 12
     assert found.seen(found.place(12), 0.2 + MAX_S) == 20
-    assert found.seen(None, 0.2 + MAX_S) == 20
+    assert found.seen(0, 0.2 + MAX_S + BEHIND_MAX_S) == 20
 
 
 def test_a_board_that_knows_nothing_of_many_works_through_its_queue() -> None:

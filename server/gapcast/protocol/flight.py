@@ -42,12 +42,12 @@ class Flight:
         place = self._place.get(number)
         return None if place is None else place + 1
 
-    def seen(self, place: int | None, now: float) -> int:
+    def seen(self, place: int, now: float) -> int:
         """How many datagrams a report may know of that comes now, and says that it knows of `place`."""
         old = bisect_right(self._times, now - MAX_S)
-        if place is not None and old > place + BEHIND:
+        if old > place + BEHIND:
             old = bisect_right(self._times, now - BEHIND_MAX_S)
-        return max(place or 0, old)
+        return max(place, old)
 
     def lag(self, place: int, now: float) -> float:
         """For how long there has been something to know of beyond that place, in seconds."""

@@ -61,10 +61,10 @@ class Mended(Membership):
         known = parse_heard(heard) if heard is not None else None
         if member in self._turns or not (self._mastery.streaming or member.address in mending):
             raise PeerError("late_report")  # it came while its turn was on its way
-        if known is not None and self._mastery.streaming:
-            self._note_lag(member, mending.lag(known[0], now), now)
         is_new = member.address not in mending
         mending.report(member.address, counts, blocks, known, now)
+        if known is not None and self._mastery.streaming:
+            self._note_lag(member, mending.lag(member.address, now), now)
         if is_new:
             self._keep_apart(now)
             self._follow_master()

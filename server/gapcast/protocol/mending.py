@@ -134,14 +134,15 @@ class Mending:
         place = self._flight.place(heard[0]) if heard is not None else None
         if place is not None and heard is not None:
             board.learn(place, heard[1])
-            self._flight.learn(place, now)
+            board.reached = max(board.reached, place)
+            self._flight.learn(board.reached, now)
         self._judge(now)
         if (heard is not None and heard[2]) != self.plan.mixed:
             self._open_passed()
             return  # it counts otherwise: symbols will tell it
         board.heard_at = now
         board.surplus = surplus
-        seen = self._flight.seen(place, now)
+        seen = self._flight.seen(board.reached, now)
         # A board that believed forged DATA may think that the stream is further on than it is.
         for generation, lack in enumerate(lacks[: self._passed]):
             unit = self._unit(generation)
@@ -152,10 +153,9 @@ class Mending:
         self._send_again()
         self._open_passed()
 
-    def lag(self, number: int, now: float) -> float:
-        """For how long there has been more than the DATA of this number, which a board heard last."""
-        place = self._flight.place(number)
-        return 0.0 if place is None else self._flight.lag(place, now)
+    def lag(self, address: Address, now: float) -> float:
+        """For how long there has been more than the latest DATA that a board has said it heard."""
+        return self._flight.lag(self._boards[address].reached, now) if address in self._boards else 0.0
 
     def _judge(self, now: float) -> None:
         """Whether losses come in bursts: from then on symbols are made of interleaved generations."""

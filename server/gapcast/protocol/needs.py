@@ -23,6 +23,7 @@ class Needs:
     heard_at: float
     place: int = 0  # datagrams of the session sent, and heard by it, when `loss` was last worked out
     count: int = 0
+    reached: int = 0  # the highest place that it ever told: a forged number takes nothing back
     loss: float = 0.0
     lessons: int = 0  # what `loss` is made of
     known: list[int] = field(default_factory=list)
