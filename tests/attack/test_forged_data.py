@@ -1,4 +1,4 @@
-"""DATA into the group from somebody who is not the server: every board still gets the image, at a price that is bounded."""
+"""DATA into the group from somebody who is not the server: every board gets the image, at a bounded price."""
 
 from __future__ import annotations
 
