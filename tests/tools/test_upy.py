@@ -19,7 +19,7 @@ def _no_micropython(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAPCAST_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("MICROPYTHON", raising=False)
-    monkeypatch.setattr(upy_fetch, "architectures", lambda: ["i386", "amd64"])
+    monkeypatch.setattr(upy_fetch, "architectures", lambda quick=False: ["i386", "amd64"])
 
 
 def unpacked(root: Path, loader: str = RUNS) -> None:

@@ -65,9 +65,9 @@ class Paced(Mended):
             return "symbol"
         if has_block and self._gate.is_open(now):
             return "block"
-        self._opens_at = earliest(
-            self._symbol_gate.next_at() if has_symbol else None, self._gate.next_at() if has_block else None
-        )
+        if has_symbol or has_block:
+            symbol_at = self._symbol_gate.next_at() if has_symbol else None
+            self._opens_at = earliest(symbol_at, self._gate.next_at() if has_block else None)
         return ""
 
     def _note_symbol(self, now: float) -> None:
