@@ -19,6 +19,7 @@ from gapcast_tools.usb.holders import holders
 from gapcast_tools.usb.look import Look
 from gapcast_tools.usb.mpremote import Mpremote
 from gapcast_tools.usb.ports_list import Port, named_ports, usb_ports
+from provision.prov_bench import wait_until
 from provision.repl_flash import make_flash
 from provision.usb_chips import bare_chip, dumb_port, held
 
@@ -225,7 +226,7 @@ def test_ctrl_c_ends_what_is_asked(
         code, out, err = run(capsys, "ports", "--port", port)
         assert (code, out) == (130, "")
         assert "interrupted" in err
-        assert holders(port) == []
+        wait_until(lambda: holders(port) == [], "the port is free")
 
 
 def test_who_has_a_port_open(tmp_path: Path) -> None:
