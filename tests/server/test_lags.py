@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from gapcast.protocol.flight import BEHIND, BEHIND_MAX_S, MAX_S, Flight
+from gapcast.protocol.flight import BEHIND, BEHIND_MAX_S, LOST, MAX_S, Flight
 from gapcast.protocol.lags import ALLOWED_S, DOUBLE_S, EVERY_S, SLOWEST_TIMES, Lags
 from gapcast.protocol.types import Address
 from gapcast_core import wire
@@ -97,9 +97,10 @@ def test_a_board_that_knows_nothing_of_many_works_through_its_queue() -> None:
     assert found.seen(place, 0.11 + BEHIND_MAX_S) == 100
 
 
-def test_the_lag_is_that_of_the_first_datagram_not_heard() -> None:
+def test_the_lag_is_that_of_the_first_datagram_that_loss_does_not_explain() -> None:
     found = flight(10, 1.0)
-    assert found.lag(4, 2.0) == pytest.approx(1.5)
+    assert found.lag(4, 2.0) == pytest.approx(1.2)
+    assert found.lag(10 - LOST, 2.0) == 0.0
     assert found.lag(10, 2.0) == 0.0
 
 

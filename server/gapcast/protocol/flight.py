@@ -8,6 +8,7 @@ MAX_S = 0.25  # what was sent longer ago has arrived, or is lost,
 # unless so many were sent then, not one of which is known: that board still works through its queue,
 BEHIND = 16
 BEHIND_MAX_S = 1.0  # for so long at most
+LOST = 3  # datagrams in a row that a board may have lost: at a slow rate each is a long time
 LAG_WEIGHT = 0.05  # of the latest report in the lag
 
 
@@ -50,8 +51,9 @@ class Flight:
         return max(place, old)
 
     def lag(self, place: int, now: float) -> float:
-        """For how long there has been something to know of beyond that place, in seconds."""
-        return now - self._times[place] if place < len(self._times) else 0.0
+        """For how long there has been more to know of beyond that place than loss explains, in seconds."""
+        first = place + LOST
+        return now - self._times[first] if first < len(self._times) else 0.0
 
     def learn(self, place: int, now: float) -> None:
         """A report came that knows of so many datagrams."""
