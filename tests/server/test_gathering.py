@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gapcast.protocol.askers import Askers
-from gapcast.protocol.gathering import QUIET_S
+from gapcast.protocol.gathering import LONGEST_S, QUIET_S
 from gapcast.protocol.multicast import Session
 from gapcast.protocol.settings import Settings
 
@@ -62,6 +62,18 @@ def test_it_waits_for_who_asked_and_comes_late_but_no_longer_than_the_gathering(
     assert 0.1 <= waited < 0.11
     _net, waited = bench({1: 0.05, 2: 0.051}, asked)
     assert 0.149 <= waited < 0.155
+
+
+def test_a_fleet_that_comes_in_one_after_the_other_is_waited_for() -> None:
+    asked = {number: 0.001 * number for number in range(1, 21)}
+    _net, waited = bench({number: 0.05 + 0.02 * number for number in range(1, 21)}, asked)
+    assert 19 * 0.02 <= waited < 19 * 0.02 + QUIET_S
+
+
+def test_not_for_ever() -> None:
+    asked = {number: 0.001 * number for number in range(1, 61)}
+    _net, waited = bench({number: 0.05 + 0.02 * number for number in range(1, 61)}, asked)
+    assert LONGEST_S - 0.002 <= waited < LONGEST_S + 0.01
 
 
 def test_somebody_new_who_asks_for_the_header_is_waited_for() -> None:

@@ -13,6 +13,7 @@ from gapcast.protocol.types import Address
 from gapcast_core import wire
 
 from .mended_bench import REPAIR, Bench, outcomes
+from .mended_board import MendedBoard
 from .virtual import GROUP, Net
 
 AIR_S = 0.001427  # of a DATA of 1 KiB at 6 Mbit/s
@@ -187,3 +188,25 @@ def test_loss_is_no_lag() -> None:
     bench.play()
     bench.over()
     assert median(intervals(bench)) == pytest.approx(AIR_S, rel=0.05)
+
+
+def test_symbols_go_in_between_the_blocks_of_slow_boards() -> None:
+    """Their flash takes 3 ms for a block; nothing is written for a symbol when it comes."""
+    bench = Bench(700)
+    boards = bench.boards(8, 0.1)
+    for board in boards:
+        bench.net.at(bench.net.now + 0.2, lambda board=board: say_pace(board, 3000))  # type: ignore[misc]
+    bench.play()
+    bench.over()
+    assert outcomes(bench) == {"complete"}
+    sent = [(when, to == REPAIR) for when, _from, to, data in bench.net.sent if to in (GROUP, REPAIR)]
+    blocks = [when for when, is_symbol in sent if not is_symbol][150:650]
+    assert min(later - earlier for earlier, later in zip(blocks, blocks[10:], strict=False)) > 9 * 0.003
+    symbols = sum(is_symbol for when, is_symbol in sent if blocks[0] < when < blocks[-1])
+    assert symbols > 50
+    assert blocks[-1] - blocks[0] < len(blocks) * 0.0032
+
+
+def say_pace(board: MendedBoard, us: int) -> None:
+    assert board.server is not None
+    board._transmit(wire.pack_request(wire.OP_RRQ, "pace", [("pace", str(us))]), board.server)

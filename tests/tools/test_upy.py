@@ -19,7 +19,7 @@ def _no_micropython(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAPCAST_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("MICROPYTHON", raising=False)
-    monkeypatch.setattr(upy_fetch, "architectures", lambda quick=False: ["i386", "amd64"])
+    monkeypatch.setattr(upy_fetch.platform, "machine", lambda: "x86_64")
 
 
 def unpacked(root: Path, loader: str = RUNS) -> None:
@@ -121,3 +121,34 @@ def test_only_our_own_fetch_is_thrown_away(
     assert "micropython-amd64" in found.origin
     assert len(reasons) == 1
     assert (tmp_path / "micropython-i386").exists() != ours
+
+
+def test_the_quickest_is_that_of_the_machine_itself(tmp_path: Path) -> None:
+    for arch in ("i386", "amd64"):
+        unpacked(tmp_path / f"micropython-{arch}")
+    for quick, arch in ((False, "i386"), (True, "amd64")):
+        found, _reasons = upy.search(fetch=False, progress=print, quick=quick)
+        assert found is not None
+        assert f"micropython-{arch}/" in found.argv[-1]
+
+
+def test_the_quickest_is_rather_fetched_than_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked(tmp_path / "micropython-i386")
+
+    def fetch(root: Path, _arch: str, _progress: object) -> bool:
+        unpacked(root)
+        return True
+
+    monkeypatch.setattr(upy_fetch, "fetch", fetch)
+    found, _reasons = upy.search(fetch=True, progress=print, quick=True)
+    assert found is not None
+    assert "micropython-amd64/" in found.argv[-1]
+
+
+def test_without_a_fetch_the_other_will_do(tmp_path: Path) -> None:
+    unpacked(tmp_path / "micropython-i386")
+    found, _reasons = upy.search(fetch=False, progress=print, quick=True)
+    assert found is not None
+    assert "micropython-i386/" in found.argv[-1]

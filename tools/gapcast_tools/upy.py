@@ -85,6 +85,7 @@ def search(
             return None, [f"$MICROPYTHON: {error}"]
     reasons: list[str] = []
     wanted = upy_fetch.architectures(quick)
+    # The quickest is rather fetched than another taken that happens to be here.
     for arch in wanted[:1] if quick and fetch else wanted:
         if _cached(arch).is_dir():
             try:

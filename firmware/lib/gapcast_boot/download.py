@@ -110,12 +110,9 @@ class Download:
 
     def write(self, block, length, now_ms):
         """Write the block in the frame of `length` bytes into the sink; its gap stays for now."""
-        if self.proof is not None and 1 < block <= self.proof.at // self.blksize:
-            self.proof.broken = True
         self.work.start()
-        self._sink.write((block - 1) * self.blksize, self._view(length, block))
+        self.store(block, self._view(length, block), now_ms)
         self.work.done(now_ms)
-        self._last_new_ms = now_ms
 
     @property
     def can_load(self):
@@ -127,7 +124,7 @@ class Download:
         self._sink.load((block - 1) * self.blksize, view)
 
     def store(self, block, view, now_ms):
-        """Write a whole block that did not come in the frame."""
+        """Write a block into the sink."""
         if self.proof is not None and 1 < block <= self.proof.at // self.blksize:
             self.proof.broken = True
         self._sink.write((block - 1) * self.blksize, view)

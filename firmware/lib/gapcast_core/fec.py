@@ -75,7 +75,7 @@ class Pool:
         self._second = memoryview(self._table)[512:]
         self._four = bytearray(_LANES)
         self._row = bytearray(self._row_bytes)
-        self._row_view = memoryview(self._row)[:blksize]
+        self.spare = memoryview(self._row)[:blksize]  # for the caller, until the next call but next_known()
         self._decoding = _NONE
         self._size = 0
         self._todo = bytearray(gf.REPAIR_FIRST)  # 1: a known symbol that was not fed
@@ -234,11 +234,6 @@ class Pool:
         if len(view) != self.blksize:
             raise UsageError("a symbol of %d bytes" % len(view))
 
-    @property
-    def spare(self):
-        """A buffer for one block, for the caller to use until the next call but next_known()."""
-        return self._row_view
-
     def feed_two(self, j, view, other):
         """As feed(j, view) and feed(other, spare), in three quarters of the time."""
         if other == j or not 0 <= other < self._size or not self._todo[other]:
@@ -317,4 +312,4 @@ class Pool:
             raise UsageError("block %d is not solved" % i)
         slot = self._slots[i]
         kernel.get(self._quads[slot >> 2], slot & 3, self._row, self.blksize)
-        return self._row_view
+        return self.spare

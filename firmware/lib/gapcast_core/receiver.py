@@ -93,30 +93,6 @@ class Receiver:
 
     def accept(self, frame, length, now_ms):
         """The block number to store from frame[4:length], or 0 for nothing to store."""
-        if length == self._full_bytes and self._is_next(frame, frame[2] << 8 | frame[3]):
-            self._heard_ms = now_ms
-            return self.position
-        return self._accept(frame, length, now_ms)
-
-    def _is_next(self, frame, block):
-        """Whether it is, as nearly always, the next block of a stream that runs: a short cut of _accept."""
-        if (
-            block != self.position
-            or block != self.gaps.next_block
-            or block >= self.gaps.total
-            or self._run_block != block - 1
-            or self._repeats
-            or self._waiting
-            or frame[1] != wire.OP_DATA
-            or frame[0]
-            or not self.heard_data
-        ):
-            return False
-        self._run += 1
-        self._run_block = block
-        return True
-
-    def _accept(self, frame, length, now_ms):
         if length < 4 or frame[0] != 0 or frame[1] != wire.OP_DATA:
             return self._drop("not_data")
         block = frame[2] << 8 | frame[3]
@@ -128,7 +104,7 @@ class Receiver:
             return self._beyond(block, length)
         if length != self._full_bytes and not (block == self.gaps.total and length >= self._last_bytes):
             return self._drop("wrong_length")
-        if block > self._believed() and not self._is_continued(block):
+        if block > self.position and block > self._believed() and not self._is_continued(block):
             return self._drop("far_ahead")
         self._heard_ms = now_ms
         self._repeats = 0

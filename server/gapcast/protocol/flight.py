@@ -9,14 +9,12 @@ MAX_S = 0.25  # what was sent longer ago has arrived, or is lost,
 BEHIND = 16
 BEHIND_MAX_S = 1.0  # for so long at most
 LOST = 3  # datagrams in a row that a board may have lost: at a slow rate each is a long time
-LAG_WEIGHT = 0.05  # of the latest report in the lag
 
 
 class Flight:
     """All DATA of a session, in the order in which it was sent."""
 
     def __init__(self, units: int) -> None:
-        self.lag_s = 0.0  # of late: how old what reports know of is
         self._times: list[float] = []  # of each datagram; a session sends at most some 100,000
         self._place: dict[int, int] = {}  # of the last datagram with a block number
         self._symbols: list[list[int]] = [[] for _ in range(units)]  # places, by unit
@@ -54,10 +52,6 @@ class Flight:
         """For how long there has been more to know of beyond that place than loss explains, in seconds."""
         first = place + LOST
         return now - self._times[first] if first < len(self._times) else 0.0
-
-    def learn(self, place: int, now: float) -> None:
-        """A report came that knows of so many datagrams."""
-        self.lag_s += (self.lag(place, now) - self.lag_s) * LAG_WEIGHT
 
     def flying(self, unit: int, seen: int) -> int:
         """Symbols of a unit that were sent after so many datagrams."""

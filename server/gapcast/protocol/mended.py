@@ -36,8 +36,8 @@ class Mended(Membership):
         """A board has told of all generations: it has seen the end of the stream."""
 
     @abstractmethod
-    def _note_lag(self, member: Member, seconds: float, now: float) -> None:
-        """A board's report knew nothing of what was sent for so long."""
+    def _smooth_lag(self, member: Member, seconds: float, now: float) -> float:
+        """A board's report knew nothing of what was sent for so long; how long it is of late for most."""
 
     def _is_mended(self, member: Member) -> bool:
         """Whether that board waits for symbols, and they are sent."""
@@ -64,7 +64,7 @@ class Mended(Membership):
         is_new = member.address not in mending
         mending.report(member.address, counts, blocks, known, now)
         if known is not None and self._mastery.streaming:
-            self._note_lag(member, mending.lag(member.address, now), now)
+            mending.lag_s = self._smooth_lag(member, mending.lag(member.address, now), now)
         if is_new:
             self._keep_apart(now)
             self._follow_master()

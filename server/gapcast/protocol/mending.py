@@ -46,6 +46,7 @@ class Mending:
     def __init__(self, plan: Plan, content: Content, blksize: int, now: float) -> None:
         self.plan = plan
         self.symbols = 0  # sent
+        self.lag_s = 0.0  # how old what reports know of is, as the session says
         self._blocks = UnitBlocks(plan, content, blksize)
         self._blksize = blksize
         self._boards: dict[Address, Needs] = {}  # members only: at most MAX_MEMBERS
@@ -135,7 +136,6 @@ class Mending:
         if place is not None and heard is not None:
             board.learn(place, heard[1])
             board.reached = max(board.reached, place)
-            self._flight.learn(board.reached, now)
         self._judge(now)
         if (heard is not None and heard[2]) != self.plan.mixed:
             self._open_passed()
@@ -223,7 +223,7 @@ class Mending:
         while is_known and self._opened < released(self.plan, self._passed, self._top, self._ended):
             generation = self._opened
             if generation // 2 == len(self._paired):
-                quick = self._flight.lag_s < PAIRS_LAG_S
+                quick = self.lag_s < PAIRS_LAG_S
                 self._paired.append(quick and is_pair_cheaper(self._boards.values(), self.plan, generation))
             self._opened += 1
             unit = self._unit(generation)

@@ -93,10 +93,11 @@ class Paced(Mended):
         self._follow_boards()
         super()._end_for_boards(now)
 
-    def _note_lag(self, member: Member, seconds: float, now: float) -> None:
+    def _smooth_lag(self, member: Member, seconds: float, now: float) -> float:
         self._lags.tell(member.address[0], seconds, now)
         if not self._starting:
             self._follow_boards()
+        return self._lags.smooth_s
 
     def _on_request(self, member: Member, data: bytes, now: float) -> None:
         """An RRQ to the session's own port. Raises PeerError."""
