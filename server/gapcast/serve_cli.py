@@ -61,7 +61,8 @@ def parse_rate(text: str | None) -> float | None:
 @click.option(
     "--gather-ms",
     type=click.IntRange(0, 60_000),
-    help="Wait for more boards before a stream starts.  [default: 150, less when all that asked are there]",
+    help="Wait for more boards before a stream starts.  [default: 150; less when all that asked are "
+    "there, up to 600 while they still come in]",
 )
 @click.option("--turns", type=click.IntRange(1, 256), default=8, show_default=True, help=_TURNS_HELP)
 @click.option(

@@ -33,7 +33,7 @@ JUDGE_EVERY_S = 0.02
 SPREAD_BLOCKS = 1  # of the stream between two symbols, when loss comes in bursts
 # A board has memory for the symbols of one pair, or of two generations: of pairs the next ones come before
 # those are solved of which it has to ask for more, and it has twice as much to work out.
-PAIRS_LAG_S = 0.03
+PAIRS_LAG_S = 0.02
 
 
 class Mending:
