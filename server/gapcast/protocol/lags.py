@@ -11,7 +11,7 @@ DOUBLE_S = 0.06  # beyond that, twice the time between two datagrams for each
 SLOWEST_TIMES = 16.0  # whatever members claim, they slow a session no further
 EVERY_S = 0.05
 RECENT_S = 1.0
-WEIGHT = 0.3
+WEIGHT = 0.5
 
 
 class Lags:
