@@ -286,6 +286,17 @@ def test_stock_clients_get_every_byte(kind: str, size: int, loss: float) -> None
     session_over(net, server)
 
 
+def test_without_loss_a_stock_session_takes_a_round_trip_a_block() -> None:
+    net = Net()
+    data = content(2_000_000)
+    VirtualServer(net, data)
+    clients = [Stock(net, number, len(data)) for number in range(1, 4)]
+    start = net.now
+    play(net, list(clients))
+    assert all(client.bytes() == data for client in clients)
+    assert net.now - start < 1.05 * (len(data) // 1024 + 1) * 0.001  # half a millisecond each way
+
+
 def test_one_percent_of_loss_costs_a_stock_session_less_than_a_second() -> None:
     net = Net(seed=5)
     data = content(2_000_000)
