@@ -62,3 +62,12 @@ def test_one_long_pause_changes_little(bench: Bench) -> None:
     bench.blocks(1, 200_000)
     bench.blocks(100, 2400)
     assert max(bench.said) < 2400 * 1.1
+
+
+def test_a_change_of_microseconds_is_not_worth_a_word(bench: Bench) -> None:
+    """A board whose flash takes next to nothing (RAM, a simulated one) is always quicker than the air."""
+    bench.blocks(3, 20, 5)
+    bench.blocks(640, 60, 5)
+    assert bench.said == [25]
+    bench.blocks(96, 400, 5)
+    assert bench.said[-1] > 300

@@ -116,6 +116,25 @@ def test_a_block_in_time_is_no_pause():
     assert board.looks == 2
 
 
+def test_at_a_slow_rate_the_usual_time_between_two_blocks_is_no_pause():
+    """At 1 Mbit/s a block comes each 9 ms: nobody waits for a word then."""
+    board = Board()
+    now_ms = START_MS
+    for last in range(1, 2 * K + 1):
+        board.hear(last, now_ms)
+        board.report(now_ms)
+        now_ms += 9
+    assert board.looks
+    looks = board.looks
+    board.hear(2 * K + 1, now_ms)
+    assert not board.mender._woken
+    now_ms += 9 * (mender.PAUSE_DATAGRAMS + 1)
+    board.hear(2 * K + 2, now_ms)
+    assert board.mender._woken
+    board.report(now_ms)
+    assert board.looks == looks + 1
+
+
 def test_silence_is_noticed_a_look_later_at_most():
     """Nothing comes at all: what was reported is asked for again."""
     for start_ms in range(START_MS, START_MS + mender.LOOK_MS):

@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 
 from gapcast.protocol.flight import BEHIND, BEHIND_MAX_S, LOST, MAX_S, Flight
-from gapcast.protocol.lags import ALLOWED_S, DOUBLE_S, EVERY_S, SLOWEST_TIMES, Lags
+from gapcast.protocol.lags import ALLOWED_S, EVERY_S, SLOWEST_TIMES, Lags
 from gapcast.protocol.types import Address
 from gapcast_core import wire
 
@@ -35,7 +35,7 @@ def test_a_lag_that_is_allowed_is_no_limit(lag_s: float) -> None:
 
 @pytest.mark.parametrize("doublings", [1, 2])
 def test_beyond_that_the_time_doubles(doublings: int) -> None:
-    found = settled([ALLOWED_S + doublings * DOUBLE_S] * 5)
+    found = settled([ALLOWED_S + doublings * ALLOWED_S] * 5)
     assert found.interval_s == pytest.approx(AIR_S * 2**doublings, rel=0.01)
 
 
@@ -65,6 +65,24 @@ def test_who_has_left_or_is_silent_counts_no_more() -> None:
     for number in range(60):
         lags.tell("10.0.0.9", 0.0, 10.0 + number * EVERY_S)
     assert lags.interval_s == 0.0
+
+
+def test_a_lag_that_nobody_confirms_holds_twice_as_long_as_it_was() -> None:
+    """Slowed down there are few generations, and so few reports: one bad moment must not hold a session."""
+    lags = settled([0.3] * 3)
+    told_at = 59 * EVERY_S
+    assert not lags.is_outdated(told_at + 0.59)
+    assert lags.interval_s > 0.0
+    assert lags.is_outdated(told_at + 0.61)
+    assert lags.interval_s == 0.0
+    assert not lags.is_outdated(told_at + 0.7), "once is enough"
+
+
+def test_at_a_slow_rate_some_datagrams_are_allowed() -> None:
+    slow = Lags(ALLOWED_S)
+    for number in range(-1, 60):
+        slow.tell("10.0.0.1", 4 * ALLOWED_S if number >= 0 else 0.0, number * EVERY_S)
+    assert slow.interval_s == 0.0
 
 
 def test_after_the_stream_nothing_is_held_back() -> None:
@@ -164,6 +182,25 @@ def test_an_access_point_that_takes_less_than_the_rate_is_not_overrun(
     assert outcomes(bench) == {"complete"}
     assert longest_s < 0.25
     assert median(intervals(bench)) == pytest.approx(2 * AIR_S, rel=0.25)
+
+
+def test_a_moment_of_lag_holds_a_slow_session_for_a_moment() -> None:
+    """A server that was away finds old reports: of 1 Mbit/s, 70 kbit/s were left until the next ones."""
+    bench = Bench(2057, rate=1e6)
+    bench.boards(6, 0.1)
+
+    def tell() -> None:
+        assert bench.server.session is not None
+        session = bench.server.session.machine
+        for member in list(session._roster):
+            session._smooth_lag(member, 0.5, bench.net.now)
+
+    for when_s in (6.0, 6.06):
+        bench.net.at(bench.net.now + when_s, tell)
+    bench.play()
+    bench.over()
+    assert outcomes(bench) == {"complete"}
+    assert bench.finished < 1.3 * len(bench.data) * 8 / 1e6
 
 
 def test_boards_that_lag_cost_little_more_air() -> None:

@@ -52,6 +52,23 @@ def test_boards_quicker_than_the_air_are_no_limit() -> None:
     assert said(0.001, 0.001, air_s=air_seconds(6e6, 1024)).interval_s == 0.0
 
 
+def test_what_is_no_limit_is_not_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 boards say a word every 2 s, and nearly all are quicker than the air."""
+    found = said(0.001, 0.0012, 0.004, air_s=0.0014)
+    worked_out = []
+    straight = found._work_out
+    monkeypatch.setattr(found, "_work_out", lambda now: (worked_out.append(now), straight(now)))
+    found.say(("10.0.0.0", 5000), 0.0011, 2.0)
+    assert not worked_out
+    found.say(("10.0.0.0", 5000), 0.005, 3.0)
+    assert found.interval_s == pytest.approx(0.005 / MARGIN)
+    found.say(("10.0.0.2", 5000), 0.001, 4.0)
+    assert found.interval_s == 0.0
+    assert worked_out == [3.0, 4.0]
+    found.say(("10.0.0.2", 5000), 0.001, 4.0 + paces.FORGET_S)
+    assert ("10.0.0.1", 5000) not in found, "the slowest is silent: all is worked out anew"
+
+
 def test_ports_of_one_host_have_one_vote() -> None:
     found = said(*[0.002] * 3)
     for port in range(64):

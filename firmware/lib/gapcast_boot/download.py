@@ -31,8 +31,7 @@ class Download:
         self.clock = clock
         self.progress = progress
         self.quiet = False  # tell no progress (the head of a file is not worth it)
-        self.frame = bytearray(wire.HEADER_BYTES + BLKSIZE_BYTES)
-        self.payload = memoryview(self.frame)[wire.HEADER_BYTES :]
+        self._set_frame(BLKSIZE_BYTES)
         self.work = Work()
         self.proof = None  # of an image: proof.py
         self._sink = sink
@@ -105,8 +104,12 @@ class Download:
     def _set_blksize(self, blksize):
         self.blksize = blksize
         if len(self.payload) != blksize:
-            self.frame = bytearray(wire.HEADER_BYTES + blksize)
-            self.payload = memoryview(self.frame)[wire.HEADER_BYTES :]
+            self._set_frame(blksize)
+
+    def _set_frame(self, blksize):
+        self.frame = bytearray(wire.HEADER_BYTES + blksize)
+        self._frame_bytes = len(self.frame)
+        self.payload = memoryview(self.frame)[wire.HEADER_BYTES :]
 
     def write(self, block, length, now_ms):
         """Write the block in the frame of `length` bytes into the sink; its gap stays for now."""
@@ -139,7 +142,7 @@ class Download:
 
         The file's short last block may come filled up with the head of the next datagram.
         """
-        if length == len(self.frame) and block != self.gaps.total:
+        if length == self._frame_bytes and block != self.gaps.total:
             return self.payload
         data_bytes = length - wire.HEADER_BYTES
         if self.size_bytes is not None:

@@ -109,7 +109,7 @@ class Session:
         """So long this board works on a block: an RRQ with the one option `pace`."""
         port.send(
             self._answer.sock,
-            wire.pack_request(wire.OP_RRQ, options.PACE, [(options.PACE, "%d" % (us or 1))]),
+            wire.pack_request(wire.OP_RRQ, options.PACE, [(options.PACE, "%d" % us)]),
         )
 
     def say_complete(self):

@@ -8,7 +8,8 @@ from . import port
 
 FIRST_BLOCKS = 3  # the server sends four at once, one of which may be lost, and waits for a word
 MEAN_BLOCKS = 32  # so many count, and after so many it is looked at again
-CHANGE = 16  # a change by a sixteenth is worth a word
+CHANGE = 16  # a change by a sixteenth is worth a word, if it is more than
+LEAST_US = 100  # of a block: no server sends so much faster
 REPEAT_MS = 2000  # a word may be lost, and an old one counts no more after ten seconds
 SLACK_US = 1000  # one long pause (the collector's, the radio's) is for the queue to bridge
 
@@ -62,7 +63,9 @@ class Work:
 
     def _say(self, now_ms):
         us = self._write_us + min(self._between_us, self._write_us // 8 + SLACK_US // 8)
-        if abs(us - self._told_us) * CHANGE > self._told_us or now_ms - self._told_ms >= REPEAT_MS:
-            self._told_us = us
+        change_us = abs(us - self._told_us)
+        is_changed = change_us > LEAST_US and change_us * CHANGE > self._told_us
+        if is_changed or not self._told_us or now_ms - self._told_ms >= REPEAT_MS:
+            self._told_us = us or 1
             self._told_ms = now_ms
-            self.tell(us)
+            self.tell(self._told_us)

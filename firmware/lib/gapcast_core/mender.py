@@ -13,6 +13,10 @@ LOOK_MS = 3  # so often is looked whether blocks that went by want a report: it 
 SLACK_BLOCKS = 16  # a generation has gone by when the stream is so far beyond it
 HEARD_SLACK_BLOCKS = 3  # the same when symbols of it were heard: they come right behind its blocks
 PAUSE_MS = 8  # silence of the server that asks for a report
+# At a slow rate the same in datagrams, by the mean time between two.
+REPORT_DATAGRAMS = 6
+PAUSE_DATAGRAMS = 4
+MEAN_DATAGRAMS = 64
 QUIET_DATAGRAMS = 256  # a board that lacks nothing reports as often, so that its loss is known
 AHEAD_BLOCKS = 64  # symbols for blocks so far ahead of the stream are a forger's
 NONE = -1
@@ -28,6 +32,7 @@ class Mender:
         self.gaps = gaps
         self.plan = plan
         self.pool = pool
+        self._generations = plan.count
         self.symbols = 0  # repair symbols heard
         self.latest = 0  # the number of the DATA heard last
         self.count = 0  # of DATA heard, modulo 65536
@@ -39,8 +44,11 @@ class Mender:
         self.surplus_count = 0
         self._heard = NONE  # highest generation of which a symbol was heard
         self._frame_ms = NONE
+        self._gaps_ms = 0  # the mean time between two DATA, times MEAN_DATAGRAMS
+        self._pause_ms = PAUSE_MS
         self._reported_ms = now_ms
         self._look_ms = now_ms  # when to look again whether there is something to report
+        self._least_ms = REPORT_MS  # between two reports
         self._wait_ms = REPORT_MS
         self._end_told = 0
         self._told = 0  # generations that had gone by at the last report
@@ -127,7 +135,7 @@ class Mender:
         self.heard(now_ms)
         self.note(number)
         self.symbols += 1
-        self._wait_ms = REPORT_MS
+        self._wait_ms = self._least_ms
         self._look_ms = now_ms
         self._reach(unit)
         if gen.first_of(unit) <= self._find_oldest():
@@ -148,7 +156,7 @@ class Mender:
 
     def _find_oldest(self):
         """The first generation, of those whose symbols were heard, that lacks some."""
-        while self._oldest < self.plan.count and not self._missing.of(self._missing.unit(self._oldest)):
+        while self._oldest < self._generations and not self._missing.of(self._missing.unit(self._oldest)):
             self._oldest += 1
         for generation in range(self._oldest, self._heard + 1):
             unit = self._missing.unit(generation)
@@ -159,7 +167,7 @@ class Mender:
     def _reach(self, unit):
         """Symbols of it were heard."""
         last = gen.first_of(unit) + (unit % 3 == gen.WHOLE)
-        self._heard = max(self._heard, min(last, self.plan.count - 1))
+        self._heard = max(self._heard, min(last, self._generations - 1))
 
     def _keep(self, unit, number, view):
         need = min(self._missing.of(unit), self.pool.capacity)
@@ -167,9 +175,13 @@ class Mender:
 
     def heard(self, now_ms):
         """DATA came: of the stream, and there already, if nothing else is told of it."""
-        if self._frame_ms >= 0 and now_ms - self._frame_ms >= PAUSE_MS:
-            self._woken = True
-            self._look_ms = now_ms
+        if self._frame_ms >= 0:
+            gap_ms = now_ms - self._frame_ms
+            if gap_ms >= self._pause_ms:
+                self._woken = True
+                self._look_ms = now_ms
+                gap_ms = self._pause_ms
+            self._gaps_ms += gap_ms - self._gaps_ms // MEAN_DATAGRAMS
         self._frame_ms = now_ms
 
     # -- solving --------------------------------------------------------------------------
@@ -203,7 +215,7 @@ class Mender:
     @property
     def mendable(self):
         """Whether symbols can still help."""
-        for generation in range(self.plan.count):  # any() would allocate
+        for generation in range(self._generations):  # any() would allocate
             if self._missing.can_mend(self._missing.unit(generation)):
                 return True
         return False
@@ -220,7 +232,7 @@ class Mender:
         if not is_end and (now_ms < self._look_ms or now_ms - self._reported_ms < self._wait_ms):
             return NONE
         self._look_ms = now_ms + LOOK_MS
-        passed = self.plan.count if at_end else self._passed(position)
+        passed = self._generations if at_end else self._passed(position)
         if not is_end and passed == self._told and not self._is_late(position, now_ms):
             return NONE
         lacked = self._missing.write_needs(passed, self._heard)
@@ -234,13 +246,15 @@ class Mender:
         self._woken = False
         self._since = HEARD_SLACK_BLOCKS - SLACK_BLOCKS
         self._reported_ms = now_ms
+        self._least_ms = max(REPORT_MS, REPORT_DATAGRAMS * self._gaps_ms // MEAN_DATAGRAMS)
+        self._pause_ms = max(PAUSE_MS, PAUSE_DATAGRAMS * self._gaps_ms // MEAN_DATAGRAMS)
         self._told = passed
         self._lacked = self._said = lacked
         return passed
 
     def _may_be_quiet(self, passed):
         """Nothing is lacking: all is here and being solved, or the last report was not long ago."""
-        if passed == self.plan.count:
+        if passed == self._generations:
             return self.mendable
         if self._woken and self._said:
             return False  # the server waits for what it was told is lacking
@@ -252,8 +266,8 @@ class Mender:
 
     def _is_late(self, position, now_ms):
         """Whether what was reported should have come by now."""
-        if self._woken or now_ms - self._frame_ms >= PAUSE_MS:
-            return self._lacked or self._said or self._told == self.plan.count
+        if self._woken or now_ms - self._frame_ms >= self._pause_ms:
+            return self._lacked or self._said or self._told == self._generations
         return self._find_oldest() <= self._heard and self._since >= HEARD_SLACK_BLOCKS
 
     def _passed(self, position):
@@ -266,6 +280,6 @@ class Mender:
             if position - 1 - self.plan.end(gen.alone(passed - 1)) < slack:
                 passed -= 1
         passed = max(passed, self._told)  # the position may go back
-        if passed % 2 and passed < self.plan.count and self._missing.unit(passed) == gen.whole(passed):
+        if passed % 2 and passed < self._generations and self._missing.unit(passed) == gen.whole(passed):
             passed -= 1  # what a pair needs is told of both generations together, once it is known to be one
         return passed

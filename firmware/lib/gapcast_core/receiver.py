@@ -71,6 +71,7 @@ class Receiver:
         self._far_block = -JUMP_BLOCKS  # the last one that was heard far ahead
         self._run_block = self._run = 0  # the block heard last, and how many before it were in order
         self._waiting = False  # told so by an OACK mc=0
+        self._window = offer.window
         self._half_window = offer.window // 2 or 1
         self._full_bytes = wire.HEADER_BYTES + offer.blksize
         self._set_last()
@@ -120,7 +121,7 @@ class Receiver:
     def _believed(self):
         """The last block that may come now: a master knows what it asked for."""
         if self.is_master and self.offer.gap_aware and not self.mends:
-            return self._acked + self.offer.window
+            return self._acked + self._window
         return max(self.position, self._acked + 1) + JUMP_BLOCKS
 
     def _is_continued(self, block):
@@ -192,7 +193,7 @@ class Receiver:
         self._in_window += 1
         first = self.gaps.next_missing(1)
         hole = first < self.position and first != self._asked
-        if hole or self._in_window >= self.offer.window or self.position > self.gaps.total:
+        if hole or self._in_window >= self._window or self.position > self.gaps.total:
             self._asked = first
             self.ack = self._request()
 

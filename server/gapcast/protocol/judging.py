@@ -57,5 +57,10 @@ def symbols_needed(boards: Collection[Needs], plan: Plan, unit: int, sent: int) 
     caution = CAUTION * math.sqrt(2 * math.log(len(boards) or 1))
     generations = generations_of(plan, unit)
     blocks = [plan.blocks(generation) for generation in generations]
-    wants = (board.wants(generations, blocks, sent, caution) for board in boards)
+    first, end = generations.start, generations.stop
+    wants = (
+        board.wants(generations, blocks, sent, caution)
+        for board in boards
+        if len(board.known) < end or board.known[first] or board.known[end - 1]
+    )
     return math.floor(max(wants, default=0.0) + 0.5)

@@ -7,11 +7,12 @@ reports then know of ever older DATA only. What a lost datagram does to a lag is
 from __future__ import annotations
 
 ALLOWED_S = 0.06  # more than the least that there was: an access point may keep multicast for a while
-DOUBLE_S = 0.06  # beyond that, twice the time between two datagrams for each
+ALLOWED_DATAGRAMS = 8  # at a slow rate, the time of so many; beyond that, twice the time between two for each
 SLOWEST_TIMES = 16.0  # whatever members claim, they slow a session no further
 EVERY_S = 0.05
 RECENT_S = 1.0
 WEIGHT = 0.5
+HOLDS_TIMES = 2  # a lag: by then what was waiting has been taken, and nobody may have told
 
 
 class Lags:
@@ -21,6 +22,8 @@ class Lags:
         self.interval_s = 0.0  # between two datagrams; 0: no limit
         self.smooth_s = 0.0  # of the median board
         self._air_s = air_s
+        self._allowed_s = max(ALLOWED_S, ALLOWED_DATAGRAMS * air_s)
+        self._holds_until = float("inf")
         self._latest: dict[str, tuple[float, float]] = {}  # of members' hosts: the lag, when it was told
         self._least_s = float("inf")  # what the way there and back takes without a queue
         self._worked_out_at = float("-inf")
@@ -37,6 +40,14 @@ class Lags:
         self._latest.clear()
         self.interval_s = self.smooth_s = 0.0
 
+    def is_outdated(self, now: float) -> bool:
+        """Whether the limit has ended, since nobody has told of a lag for so long."""
+        if not self.interval_s or now < self._holds_until:
+            return False
+        self.interval_s = 0.0
+        self.smooth_s = self._least_s
+        return True
+
     def drop(self, host: str) -> None:
         """It is done, or gone."""
         self._latest.pop(host, None)
@@ -46,6 +57,7 @@ class Lags:
         lag_s = lags[len(lags) // 2]
         self._least_s = min(self._least_s, lag_s)
         self.smooth_s += (lag_s - self.smooth_s) * WEIGHT
-        over = self.smooth_s - self._least_s - ALLOWED_S
-        times = min(2 ** (over / DOUBLE_S), SLOWEST_TIMES) if over > 0 else 0.0
+        over = self.smooth_s - self._least_s - self._allowed_s
+        times = min(2 ** (over / self._allowed_s), SLOWEST_TIMES) if over > 0 else 0.0
         self.interval_s = self._air_s * times
+        self._holds_until = now + HOLDS_TIMES * self.smooth_s

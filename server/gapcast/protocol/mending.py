@@ -27,7 +27,8 @@ from gapcast_core.generations import (
 )
 
 PROBE_S = 0.012  # nothing to send, but somebody lacks something: one symbol wakes its report
-PROBE_MAX_S = 0.64  # doubled each time that no report comes of it
+PROBE_DATAGRAMS = 6  # at a slow rate, after the time of so many: a pause is what is longer than usual
+PROBE_MAX_TIMES = 64  # doubled each time that no report comes of it
 SILENT_S = 3.0  # a board that reports nothing for so long is on its own
 JUDGE_EVERY_S = 0.02
 SPREAD_BLOCKS = 1  # of the stream between two symbols, when loss comes in bursts
@@ -47,6 +48,7 @@ class Mending:
         self.plan = plan
         self.symbols = 0  # sent
         self.lag_s = 0.0  # how old what reports know of is, as the session says
+        self.interval_s = 0.0  # between two datagrams, as the session says
         self._blocks = UnitBlocks(plan, content, blksize)
         self._blksize = blksize
         self._boards: dict[Address, Needs] = {}  # members only: at most MAX_MEMBERS
@@ -61,7 +63,7 @@ class Mending:
         self._at = 0
         self._budget = 0
         self._sent_at = now
-        self._probe_s = PROBE_S
+        self._probe_times = 1
         self._judged_at = now  # whether losses come in bursts
         self._rest = 0  # blocks of the stream that go before the next symbol
         self._ended = False
@@ -131,7 +133,7 @@ class Mending:
                 interleaved generations.
         """
         board = self._boards.setdefault(address, Needs(now, self._flight.datagrams))
-        self._probe_s = PROBE_S
+        self._probe_times = 1
         place = self._flight.place(heard[0]) if heard is not None else None
         if place is not None and heard is not None:
             board.learn(place, heard[1])
@@ -274,7 +276,7 @@ class Mending:
         """When to call on_time, once the stream has ended."""
         if not self._ended or not self._boards:
             return None
-        return self._sent_at + self._probe_s
+        return self._sent_at + self._probe_times * max(PROBE_S, PROBE_DATAGRAMS * self.interval_s)
 
     def on_time(self, now: float) -> list[Address]:
         """Wake the reports of boards that still lack something; which boards need their turn instead."""
@@ -288,7 +290,7 @@ class Mending:
             self._at = self._unit(neediest(boards, self.plan, lambda at: bool(self._left(self._unit(at)))))
             self._budget = min(1, self._left(self._at))
         self._sent_at = now
-        self._probe_s = min(self._probe_s * 2, PROBE_MAX_S)
+        self._probe_times = min(self._probe_times * 2, PROBE_MAX_TIMES)
         return left
 
 

@@ -59,6 +59,9 @@ class Paced(Mended):
 
     def _next_kind(self, has_block: bool, now: float) -> str:
         """What to send now, a "symbol" or a "block"; "" for nothing, or not yet."""
+        if not (self._symbol_gate.is_open(now) or self._gate.is_open(now)):
+            self._opens_at = min(self._symbol_gate.next_at(), self._gate.next_at())
+            return ""
         has_symbol = self._wants_symbol() and not (has_block and self._spreads_symbols())
         self._opens_at = None
         if has_symbol and self._symbol_gate.is_open(now):
@@ -76,6 +79,8 @@ class Paced(Mended):
 
     def _note_block(self, now: float) -> None:
         """A block of the stream is sent."""
+        if self._lags.is_outdated(now):
+            self._follow_boards()
         sent = self._mastery.stream.datagrams
         if self._starting and sent >= START_BLOCKS:
             self._follow_boards()
@@ -87,6 +92,8 @@ class Paced(Mended):
         self._gate.interval_s = max(self._paces.interval_s, self._lags.interval_s)
         # Nothing is written for a symbol when it comes, so one or two fit in between two blocks.
         self._symbol_gate.interval_s = max(self._paces.interval_s / 2, self._lags.interval_s)
+        if self._mending is not None:
+            self._mending.interval_s = max(self._paces.air_s, self._gate.interval_s)
 
     def _end_for_boards(self, now: float) -> None:
         self._lags.end()

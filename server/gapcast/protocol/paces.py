@@ -48,8 +48,13 @@ class Paces:
 
     def say(self, address: Address, seconds: float, now: float) -> None:
         """The board at `address` needs so long for a block."""
+        word = self._words.get(address)
         self._words[address] = _Word(seconds, now)
-        self._work_out(now)
+        if word is None or max(word.seconds, seconds) > self.air_s or self._is_old(self.slowest, now):
+            self._work_out(now)  # else it was no limit, and is none: of a large fleet that is most of what is said
+
+    def _is_old(self, address: Address | None, now: float) -> bool:
+        return address is None or self._words[address].said_at < now - FORGET_S
 
     def drop(self, address: Address) -> None:
         """It is done, or gone. The others speak soon."""
@@ -67,7 +72,7 @@ class Paces:
         return self.seconds(address) > self._floor_s
 
     def _work_out(self, now: float) -> None:
-        for address in [one for one, word in self._words.items() if word.said_at < now - FORGET_S]:
+        for address in [one for one in self._words if self._is_old(one, now)]:
             del self._words[address]
         hosts: dict[str, float] = {}  # one vote each, however many ports it has
         for address, word in self._words.items():
