@@ -71,3 +71,10 @@ def test_a_change_of_microseconds_is_not_worth_a_word(bench: Bench) -> None:
     assert bench.said == [25]
     bench.blocks(96, 400, 5)
     assert bench.said[-1] > 300
+
+
+def test_a_flash_that_takes_milliseconds_is_slow(bench: Bench) -> None:
+    bench.blocks(64, 400)
+    assert not bench.work.is_slow
+    bench.blocks(320, 2400)
+    assert bench.work.is_slow

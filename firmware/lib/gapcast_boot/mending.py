@@ -10,7 +10,8 @@ from . import port
 from .session import CONTROL_EVERY_MS, Session
 
 POOL_SYMBOLS = (20, 16, 12, 8)  # what is tried
-PUT_OFF = 3  # frames in a row that may wait before a slice of solving: it writes to flash as a block does
+PUT_OFF = 3  # frames in a row that may wait before a slice of solving
+PUT_OFF_SLOW = 16  # the same where flash is what a board waits for: a slice may write to it as a block does
 SPARE_BYTES = 7 * 1024  # of the heap, for the session itself; all of the pool is free again after it
 _SYMBOL_BYTES = 1200  # of the heap for one, with all around it, and blocks of 1 KiB
 _REPORT_BYTES = wire.MAX_REQUEST_BYTES
@@ -102,7 +103,8 @@ class MendedSession(Session):
             elif length == port.DEAF:
                 return False
             if mender.solving >= 0:
-                if length > 0 and put_off < PUT_OFF and waiting.now():
+                longest = PUT_OFF_SLOW if download.work.is_slow else PUT_OFF
+                if length > 0 and put_off < longest and waiting.now():
                     put_off += 1
                 else:
                     put_off = 0

@@ -11,6 +11,7 @@ MEAN_BLOCKS = 32  # so many count, and after so many it is looked at again
 CHANGE = 16  # a change by a sixteenth is worth a word, if it is more than
 LEAST_US = 100  # of a block: no server sends so much faster
 REPEAT_MS = 2000  # a word may be lost, and an old one counts no more after ten seconds
+SLOW_US = 1000
 SLACK_US = 1000  # one long pause (the collector's, the radio's) is for the queue to bridge
 
 
@@ -24,6 +25,7 @@ class Work:
 
     def __init__(self):
         self.tell = None
+        self.is_slow = False  # its flash takes a millisecond and more for a block
         self._blocks = 0
         self._write_us = 0
         self._between_us = 1 << 20
@@ -54,6 +56,7 @@ class Work:
             self._count(port.ticks_diff(self._end, self._start), blocks)
         if (not blocks % MEAN_BLOCKS or blocks == FIRST_BLOCKS) and self.tell is not None:
             self._say(now_ms)
+            self.is_slow = self._write_us >= SLOW_US
 
     def _count(self, us, blocks):
         mean_us = self._write_us

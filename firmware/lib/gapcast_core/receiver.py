@@ -23,8 +23,7 @@ FIRST_DATA_MS = 3000  # the server gathers, and a master before us may have to b
 SILENCE_MS = 1500  # the server replaces a dead master within a second
 STOCK_SILENCE_MS = 15000  # atftpd takes up to 12 s to replace a dead master
 MASTER_REPEAT_MS = 300  # a master repeats its ACK when nothing comes
-# atftpd starts its timeout (5 s by default) anew at every datagram: a quicker repeat would keep
-# it from ever sending a lost block again.
+# atftpd starts its timeout (5 s) anew at every datagram: a quicker repeat would keep it from sending again.
 STOCK_REPEAT_MS = 6000
 TAIL_WAIT_MS = 1500  # for a stock server's empty last DATA, once all bytes are in
 WAIT_MS = 3500  # the server says "wait" about once a second: three may be lost

@@ -7,7 +7,7 @@ reports then know of ever older DATA only. What a lost datagram does to a lag is
 from __future__ import annotations
 
 ALLOWED_S = 0.06  # more than the least that there was: an access point may keep multicast for a while
-ALLOWED_DATAGRAMS = 40  # at a slow rate, the time of so many; beyond that, twice the time between two for each
+ALLOWED_DATAGRAMS = 40  # the same at a slow rate; beyond it, twice the time between two for as much again
 SLOWEST_TIMES = 16.0  # whatever members claim, they slow a session no further
 EVERY_S = 0.05
 RECENT_S = 1.0

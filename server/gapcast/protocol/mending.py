@@ -32,9 +32,7 @@ PROBE_MAX_TIMES = 64  # doubled each time that no report comes of it
 SILENT_S = 3.0  # a board that reports nothing for so long is on its own
 JUDGE_EVERY_S = 0.02
 SPREAD_BLOCKS = 1  # of the stream between two symbols, when loss comes in bursts
-# A board has memory for the symbols of one pair, or of two generations: of pairs the next ones come before
-# those are solved of which it has to ask for more, and it has twice as much to work out.
-PAIRS_LAG_S = 0.02
+PAIRS_LAG_S = 0.02  # a board has memory for one pair: the next one comes before it asks for more of that
 
 
 class Mending:

@@ -20,6 +20,7 @@ from gapcast_core.options import PACE, parse_number
 from gapcast_core.wire import ERR_ILLEGAL, OP_RRQ, option, parse_request
 
 MUCH_SLOWER = 1.25  # than the master, so that equal boards do not take turns
+SYMBOL_SHARE = 0.75  # of a block's time, for a symbol: nothing is written when it comes, but soon after
 OFFER_TRIES = 3
 OFFER_EVERY_S = 0.25  # a busy board looks at its control port every 100 ms
 HAND_OVER_EVERY_S = 1.0
@@ -90,8 +91,7 @@ class Paced(Mended):
     def _follow_boards(self) -> None:
         self._starting = False
         self._gate.interval_s = max(self._paces.interval_s, self._lags.interval_s)
-        # Nothing is written for a symbol when it comes, so one or two fit in between two blocks.
-        self._symbol_gate.interval_s = max(self._paces.interval_s / 2, self._lags.interval_s)
+        self._symbol_gate.interval_s = max(self._paces.interval_s * SYMBOL_SHARE, self._lags.interval_s)
         if self._mending is not None:
             self._mending.interval_s = max(self._paces.air_s, self._gate.interval_s)
 

@@ -50,8 +50,9 @@ class Paces:
         """The board at `address` needs so long for a block."""
         word = self._words.get(address)
         self._words[address] = _Word(seconds, now)
+        # What was no limit, and is none, changes nothing: most of what a large fleet says.
         if word is None or max(word.seconds, seconds) > self.air_s or self._is_old(self.slowest, now):
-            self._work_out(now)  # else it was no limit, and is none: of a large fleet that is most of what is said
+            self._work_out(now)
 
     def _is_old(self, address: Address | None, now: float) -> bool:
         return address is None or self._words[address].said_at < now - FORGET_S
