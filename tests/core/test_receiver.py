@@ -283,8 +283,10 @@ def test_a_stock_server_is_not_pressed():
 
 
 def test_a_stock_master_names_each_new_hole_once():
-    rx = machine(20, aware=False)
-    rx.offer.window = 4
+    offer = make_offer(20 * BLK, BLK, True, False)
+    offer.window = 4
+    rx = receiver.Receiver(offer, GapList(20), 0, 0)
+    take_ack(rx)
     acks = []
     for block in (1, 3, 4, 5):
         hear(rx, block)
