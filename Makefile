@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 # Tests that do not want the machine for themselves: they run side by side.
 BESIDE := tests/boot tests/core tests/core_props tests/fleet tests/fuzz tests/image tests/powercut tests/provision
+BESIDE += $(filter-out %net.py %cli.py %endpoint.py %output.py, $(wildcard tests/server/test_*.py))
 
 .DEFAULT_GOAL := help
 .PHONY: setup demo test lint bench bench-server bench-flash bench-board ci clean help
