@@ -11,7 +11,7 @@ MEAN_BLOCKS = 32  # so many count, and after so many it is looked at again
 CHANGE = 16  # a change by a sixteenth is worth a word, if it is more than
 LEAST_US = 100  # of a block: no server sends so much faster
 REPEAT_MS = 2000  # a word may be lost, and an old one counts no more after ten seconds
-SLOW_US = 1000
+SLOW_US = 1000  # for a block: flash is what the board waits for
 SLACK_US = 1000  # one long pause (the collector's, the radio's) is for the queue to bridge
 
 
