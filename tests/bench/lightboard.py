@@ -14,6 +14,7 @@ from gapcast_core.gaps import GapList
 BLKSIZE = 1024
 REPEAT_S = 0.6
 CAPACITY = 64  # any loss of a generation can be mended
+HEARD_BYTES = 32  # of a report, for the option `heard`
 
 
 class Counts:
@@ -106,18 +107,24 @@ class LightBoard:
         if rx is None or self.over:
             return
         now_ms = self._now()
-        if data[2] & 0x80:
-            number = data[2] << 8 | data[3]
+        number = data[2] << 8 | data[3]
+        if number & generations.REPAIR_FLAG:
             solvable = self._mender.accept(number, None, rx.position, now_ms)
             rx.hear(now_ms)
             self._solve(solvable, now_ms)
-        elif block := rx.accept(data, len(data), now_ms):
-            rx.stored(block)
+        else:
+            self._block(number, data, now_ms)
+        self._needs(now_ms)
+        self._say()
+
+    def _block(self, number: int, data: bytes, now_ms: int) -> None:
+        block = self._rx.accept(data, len(data), now_ms)
+        self._mender.note(number)
+        if block:
+            self._rx.stored(block)
             self._solve(self._mender.stored(block, now_ms), now_ms)
         else:
             self._mender.heard(now_ms)
-        self._needs(now_ms)
-        self._say()
 
     def _solve(self, generation: int, now_ms: int) -> None:
         while generation >= 0:
@@ -139,10 +146,13 @@ class LightBoard:
             self._tell(count)
 
     def _tell(self, count: int) -> None:
-        size = len(self._report)
-        end = generations.write_lacks(self._report, self._report_at, size - 1, self._mender.needs, count)
-        self._report[end] = 0
-        self._send(memoryview(self._report)[: end + 1])
+        report, told = self._report, self._mender
+        end = generations.write_lacks(report, self._report_at, len(report) - HEARD_BYTES, told.needs, count)
+        if count:
+            end = generations.write_text(report, end, b"\0heard\0")
+            end = generations.write_heard(report, end, told.latest, told.count, told.plan.mixed)
+        report[end] = 0
+        self._send(memoryview(report)[: end + 1])
 
     def _say(self) -> None:
         if self._rx is not None and self._rx.ack >= 0:

@@ -135,6 +135,22 @@ def test_at_a_slow_rate_the_usual_time_between_two_blocks_is_no_pause():
     assert board.looks == looks + 1
 
 
+def test_pauses_are_not_the_usual_time_for_ever():
+    """After the stream the server waits longer and longer between two symbols: each must wake a report."""
+    board = Board()
+    board.hear(2 * K, START_MS)
+    now_ms = START_MS
+    for _ in range(500):
+        now_ms += 768
+        board.mender.heard(now_ms)
+        board.report(now_ms)
+    assert board.mender._pause_ms <= mender.PAUSE_DATAGRAMS * mender.GAP_MS
+    now_ms += mender.PAUSE_DATAGRAMS * mender.GAP_MS
+    board.mender._woken = False
+    board.mender.heard(now_ms)
+    assert board.mender._woken
+
+
 def test_silence_is_noticed_a_look_later_at_most():
     """Nothing comes at all: what was reported is asked for again."""
     for start_ms in range(START_MS, START_MS + mender.LOOK_MS):

@@ -17,6 +17,7 @@ PAUSE_MS = 8  # silence of the server that asks for a report
 REPORT_DATAGRAMS = 6
 PAUSE_DATAGRAMS = 4
 MEAN_DATAGRAMS = 64
+GAP_MS = 16  # no more of one counts: the server's pauses after the stream grow with nothing but patience
 QUIET_DATAGRAMS = 256  # a board that lacks nothing reports as often, so that its loss is known
 AHEAD_BLOCKS = 64  # symbols for blocks so far ahead of the stream are a forger's
 NONE = -1
@@ -180,8 +181,7 @@ class Mender:
             if gap_ms >= self._pause_ms:
                 self._woken = True
                 self._look_ms = now_ms
-                gap_ms = self._pause_ms
-            self._gaps_ms += gap_ms - self._gaps_ms // MEAN_DATAGRAMS
+            self._gaps_ms += min(gap_ms, GAP_MS) - self._gaps_ms // MEAN_DATAGRAMS
         self._frame_ms = now_ms
 
     # -- solving --------------------------------------------------------------------------
