@@ -1,8 +1,8 @@
 """The board's objects of the hot loop: how full the tables are in which MicroPython keeps their attributes.
 
 A method is looked up in the instance first, where it is not: of a full table each slot is read (py/map.c).
-With 29 attributes in 29 slots each call of `Receiver` and `Mender` did; one more makes room, and a frame cost
-a fifteenth less.
+`Receiver` had 29 attributes in 29 slots and `Download` 17 in 17: one more makes the table larger, and a frame
+cost 4 % less.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def attributes(source: str, name: str) -> set[str]:
         ("gapcast_boot/download.py", "Download"),
     ],
 )
-def test_no_table_is_full(module: str, name: str) -> None:
+def test_a_tenth_of_each_table_is_free(module: str, name: str) -> None:
     count = len(attributes((LIBRARY / module).read_text(), name))
-    assert count not in SLOTS, f"{name} has {count} attributes: one more, or one less"
+    slots = next(slots for slots in SLOTS if slots >= count)
+    assert slots - count >= slots / 10, f"{name} has {count} attributes in a table of {slots}"

@@ -149,7 +149,7 @@ class LightBoard:
         report, told = self._report, self._mender
         end = generations.write_lacks(report, self._report_at, len(report) - HEARD_BYTES, told.needs, count)
         if count:
-            end = generations.write_text(report, end, b"\0heard\0")
+            end = generations.write_text(report, end, f"\0{generations.HEARD}\0".encode())
             end = generations.write_heard(report, end, told.latest, told.count, told.plan.mixed)
         report[end] = 0
         self._send(memoryview(report)[: end + 1])

@@ -144,8 +144,8 @@ def test_pauses_are_not_the_usual_time_for_ever():
         now_ms += 768
         board.mender.heard(now_ms)
         board.report(now_ms)
-    assert board.mender._pause_ms <= mender.PAUSE_DATAGRAMS * mender.GAP_MS
-    now_ms += mender.PAUSE_DATAGRAMS * mender.GAP_MS
+    assert board.mender._pause_ms <= mender.PAUSE_DATAGRAMS * mender.SPACING_MAX_MS
+    now_ms += mender.PAUSE_DATAGRAMS * mender.SPACING_MAX_MS
     board.mender._woken = False
     board.mender.heard(now_ms)
     assert board.mender._woken

@@ -71,11 +71,11 @@ def test_a_lag_that_nobody_confirms_holds_twice_as_long_as_it_was() -> None:
     """Slowed down there are few generations, and so few reports: one bad moment must not hold a session."""
     lags = settled([0.3] * 3)
     told_at = 59 * EVERY_S
-    assert not lags.is_outdated(told_at + 0.59)
+    assert not lags.expire(told_at + 0.59)
     assert lags.interval_s > 0.0
-    assert lags.is_outdated(told_at + 0.61)
+    assert lags.expire(told_at + 0.61)
     assert lags.interval_s == 0.0
-    assert not lags.is_outdated(told_at + 0.7), "once is enough"
+    assert not lags.expire(told_at + 0.7), "once is enough"
 
 
 def test_at_a_slow_rate_some_datagrams_are_allowed() -> None:

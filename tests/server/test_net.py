@@ -219,16 +219,23 @@ def test_signals_end_it_cleanly_and_listeners_hear_nothing(
 
 def test_the_rate_is_kept(root: Path) -> None:
     options = ("--rate", "20M", "--gather-ms", "150")
-    running = Running(root, "--listen", "127.0.0.1", "--port", str(free_port()), *options)
-    try:
-        with Listener(running.port, 1) as board:
-            stream(board)
-            board.ack(board.total)
-            end = running.wait("stream_end")
-    finally:
-        running.stop()
-    seconds = end["seconds"] - 0.15  # the gathering
-    assert 20e6 * 0.6 < (2_000_000 + 1954 * 46) * 8 / seconds < 20e6 * 1.01  # a busy machine is slower
+    best_bps = 0.0
+    for _ in range(3):  # a busy machine is slower at times, and never quicker
+        running = Running(root, "--listen", "127.0.0.1", "--port", str(free_port()), *options)
+        try:
+            with Listener(running.port, 1) as board:
+                stream(board)
+                board.ack(board.total)
+                end = running.wait("stream_end")
+        finally:
+            running.stop()
+        seconds = end["seconds"] - 0.15  # the gathering
+        bps = (2_000_000 + 1954 * 46) * 8 / seconds
+        assert bps < 20e6 * 1.01
+        best_bps = max(best_bps, bps)
+        if best_bps > 20e6 * 0.9:
+            break
+    assert best_bps > 20e6 * 0.9
 
 
 def test_the_rate_is_kept_in_lock_step_too(root: Path, client: socket.socket) -> None:

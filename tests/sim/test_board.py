@@ -78,13 +78,17 @@ def test_a_heavy_loss_still_ends_with_the_new_version(runtime: Runtime, tmp_path
     root = tmp_path / "root"
     root.mkdir()
     (root / "lab.gap").write_bytes(make_container(100000, "3.0.0").data)
-    with serving(root) as port:
-        done = gapcast(
-            "board", "--server", f"127.0.0.1:{port}", "--image", "lab", "--flash", tmp_path / "fl",
-            "--loss", "0.6", "--json", tmp_path / "r.json",
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    result = read_json(tmp_path / "r.json")
-    assert result["version"] == "3.0.0"
-    assert result["symbols"] + result["repaired_blocks"] > 0  # when its master is quick, symbols are enough
+    for number in range(4):  # now and then symbols are enough
+        with serving(root) as port:
+            done = gapcast(
+                "board", "--server", f"127.0.0.1:{port}", "--image", "lab", "--loss", "0.6",
+                "--flash", tmp_path / f"fl{number}", "--json", tmp_path / "r.json",
+            )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        result = read_json(tmp_path / "r.json")
+        assert result["version"] == "3.0.0"
+        assert result["symbols"] + result["repaired_blocks"] > 0
+        if result["repaired_blocks"]:
+            break
+    assert result["repaired_blocks"] > 0
     assert result["repaired_bytes"] == result["repaired_blocks"] * 1024

@@ -17,7 +17,7 @@ PAUSE_MS = 8  # silence of the server that asks for a report
 REPORT_DATAGRAMS = 6
 PAUSE_DATAGRAMS = 4
 MEAN_DATAGRAMS = 64
-GAP_MS = 16  # no more of one counts: the server's pauses after the stream grow with nothing but patience
+SPACING_MAX_MS = 16  # no more of one counts: pauses after the stream are none of its times
 QUIET_DATAGRAMS = 256  # a board that lacks nothing reports as often, so that its loss is known
 AHEAD_BLOCKS = 64  # symbols for blocks so far ahead of the stream are a forger's
 NONE = -1
@@ -45,7 +45,7 @@ class Mender:
         self.surplus_count = 0
         self._heard = NONE  # highest generation of which a symbol was heard
         self._frame_ms = NONE
-        self._gaps_ms = 0  # the mean time between two DATA, times MEAN_DATAGRAMS
+        self._spacing_ms = 0  # the mean time between two DATA, times MEAN_DATAGRAMS
         self._pause_ms = PAUSE_MS
         self._reported_ms = now_ms
         self._look_ms = now_ms  # when to look again whether there is something to report
@@ -177,11 +177,11 @@ class Mender:
     def heard(self, now_ms):
         """DATA came: of the stream, and there already, if nothing else is told of it."""
         if self._frame_ms >= 0:
-            gap_ms = now_ms - self._frame_ms
-            if gap_ms >= self._pause_ms:
+            since_ms = now_ms - self._frame_ms
+            if since_ms >= self._pause_ms:
                 self._woken = True
                 self._look_ms = now_ms
-            self._gaps_ms += min(gap_ms, GAP_MS) - self._gaps_ms // MEAN_DATAGRAMS
+            self._spacing_ms += min(since_ms, SPACING_MAX_MS) - self._spacing_ms // MEAN_DATAGRAMS
         self._frame_ms = now_ms
 
     # -- solving --------------------------------------------------------------------------
@@ -246,8 +246,8 @@ class Mender:
         self._woken = False
         self._since = HEARD_SLACK_BLOCKS - SLACK_BLOCKS
         self._reported_ms = now_ms
-        self._least_ms = max(REPORT_MS, REPORT_DATAGRAMS * self._gaps_ms // MEAN_DATAGRAMS)
-        self._pause_ms = max(PAUSE_MS, PAUSE_DATAGRAMS * self._gaps_ms // MEAN_DATAGRAMS)
+        self._least_ms = max(REPORT_MS, REPORT_DATAGRAMS * self._spacing_ms // MEAN_DATAGRAMS)
+        self._pause_ms = max(PAUSE_MS, PAUSE_DATAGRAMS * self._spacing_ms // MEAN_DATAGRAMS)
         self._told = passed
         self._lacked = self._said = lacked
         return passed

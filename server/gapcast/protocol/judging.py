@@ -57,10 +57,10 @@ def symbols_needed(boards: Collection[Needs], plan: Plan, unit: int, sent: int) 
     caution = CAUTION * math.sqrt(2 * math.log(len(boards) or 1))
     generations = generations_of(plan, unit)
     blocks = [plan.blocks(generation) for generation in generations]
-    first, end = generations.start, generations.stop
+    first, last = generations[0], generations[-1]
     wants = (
         board.wants(generations, blocks, sent, caution)
         for board in boards
-        if len(board.known) < end or board.known[first] or board.known[end - 1]
+        if board.lacks(first) or board.lacks(last)
     )
     return math.floor(max(wants, default=0.0) + 0.5)

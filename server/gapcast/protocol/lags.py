@@ -40,8 +40,8 @@ class Lags:
         self._latest.clear()
         self.interval_s = self.smooth_s = 0.0
 
-    def is_outdated(self, now: float) -> bool:
-        """Whether the limit has ended, since nobody has told of a lag for so long."""
+    def expire(self, now: float) -> bool:
+        """End a limit that nobody has confirmed for so long; whether one has ended."""
         if not self.interval_s or now < self._holds_until:
             return False
         self.interval_s = 0.0

@@ -80,7 +80,7 @@ class Paced(Mended):
 
     def _note_block(self, now: float) -> None:
         """A block of the stream is sent."""
-        if self._lags.is_outdated(now) and not self._starting:
+        if not self._starting and self._lags.expire(now):
             self._follow_boards()
         sent = self._mastery.stream.datagrams
         if self._starting and sent >= START_BLOCKS:
