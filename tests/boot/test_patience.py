@@ -209,3 +209,23 @@ def test_a_server_that_goes_in_the_middle_is_left(world: World) -> None:
     with server.running(), pytest.raises(world.transfer.TransferError, match="no answer"):
         fetch(world, server, stall_ms=600000)
     assert time.monotonic() - started < 3 * LONGEST_S
+
+
+def test_a_question_that_finds_no_memory_is_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a session the heap may be in pieces: what has come must not be lost for that."""
+    data = some(20480)
+    straight = world.transfer.ask
+    asked = []
+
+    def ask(*arguments: object) -> object:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise MemoryError("memory allocation failed, allocating 1028 bytes")
+        return straight(*arguments)
+
+    monkeypatch.setattr(world.transfer, "ask", ask)
+    with MiniServer({"file": data}).running() as server:
+        assert fetch(world, server, stall_ms=20000)[0] == data
+    assert len(asked) > 1

@@ -153,6 +153,9 @@ class Transfer:
         except OSError as exc:
             self._why = "network: %s" % exc
             self._progress.note(self._why)
+        except MemoryError:  # with what mending took there is room to ask again
+            self._why = "no memory"
+            self.close()
         return None
 
     def _judge(self, exc):
