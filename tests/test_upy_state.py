@@ -23,12 +23,12 @@ HOT = {
         Receiver.rest Receiver.hear Receiver._request Receiver.tick Receiver._is_over
         Receiver._patience_ms Receiver._backoff_ms""",
     "gapcast_core/gaps.py": """
-        GapList.complete GapList.missing_blocks GapList.gap_count GapList.is_missing GapList.next_missing
+        GapList.is_complete GapList.missing_blocks GapList.gap_count GapList.is_missing GapList.next_missing
         GapList.add GapList._find GapList._append GapList._fill GapList._split GapList._delete
         GapList._shift_up""",
     "gapcast_core/mender.py": """
         Mender.stored Mender._retry Mender.note Mender.heard Mender.accept
-        Mender._reach Mender._keep Mender._solvable Mender.done Mender.mendable
+        Mender._reach Mender._keep Mender._solvable Mender.done Mender.is_mendable
         Mender.report Mender._is_late Mender._passed
         Mender._find_oldest Mender._stream Mender._is_of_other_kind
         Mender._is_ahead""",
@@ -56,7 +56,7 @@ HOT = {
         MendedSession._tell MendedSession._write_report MendedSession._write_heard MendedSession._begin
         MendedSession._solve MendedSession._feed MendedSession._block
         MendedSession._store""",
-    "gapcast_boot/reading.py": "Reading._over Reading.head_in Reading._step Reading._take Reading._say",
+    "gapcast_boot/reading.py": "Reading._over Reading.is_head_in Reading._step Reading._take Reading._say",
     "gapcast_boot/download.py": """
         Download.stalled Download.overdue Download.write Download.load Download.store Download._view
         Download.prove Download.tell""",

@@ -55,7 +55,7 @@ def gap_map(gaps, cells=MAP_CELLS):
     if not gaps.total:
         return "f" * cells
     missing = [0] * cells
-    for i in range(gaps.gap_count):
+    for i in range(gaps.gap_count()):
         _spread(missing, gaps.first(i) - 1, gaps.length(i), gaps.total)
     digits = []
     for cell in range(cells):
@@ -102,20 +102,20 @@ class SimProgress(Progress):
 
     def phase(self, name, gaps):
         self._measure()
-        self._emit("phase", phase=name, total=gaps.total, missing=gaps.missing_blocks, map=gap_map(gaps))
+        self._emit("phase", phase=name, total=gaps.total, missing=gaps.missing_blocks(), map=gap_map(gaps))
 
     def blocks(self, gaps):
         if sim_world.settings["quiet"]:
             return
         self._emit(
-            "blocks", total=gaps.total, missing=gaps.missing_blocks, gaps=gaps.gap_count, map=gap_map(gaps)
+            "blocks", total=gaps.total, missing=gaps.missing_blocks(), gaps=gaps.gap_count(), map=gap_map(gaps)
         )
 
     def stream_over(self, gaps, receiver):
         self._measure()
         tail = gaps.total + 1 - gaps.next_block  # behind the last block heard
         unsent = tail if receiver.end in _CUT_SHORT and tail > receiver.offer.window else 0
-        count = gaps.gap_count - (1 if unsent else 0)
+        count = gaps.gap_count() - (1 if unsent else 0)
         largest = 0
         for i in range(count):
             largest = max(largest, gaps.length(i))
@@ -124,7 +124,7 @@ class SimProgress(Progress):
             end=receiver.end,
             was_master=receiver.was_master,
             total=gaps.total,
-            missing=gaps.missing_blocks,
+            missing=gaps.missing_blocks(),
             unsent=unsent,
             gaps=count,
             largest=largest,

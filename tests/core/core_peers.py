@@ -208,7 +208,7 @@ class GapServer:
         if (
             number == self.total
             and client not in self.finished
-            and (client.gaps.complete or not self.streaming)
+            and (client.gaps.is_complete() or not self.streaming)
         ):
             self.finished.append(client)
 
@@ -433,7 +433,7 @@ class ReadClient:
 def repair_rounds(bench, data, client, aware=True):
     """Fetch what a client's stream left, page after page; how many requests it took."""
     rounds = 0
-    while not client.gaps.complete:
+    while not client.gaps.is_complete():
         rounds += 1
         assert rounds < 60, "repairs without end"
         blksize = client.offer.blksize

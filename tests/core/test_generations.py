@@ -78,9 +78,9 @@ def test_the_blocks_asked_for_one_by_one():
 
 
 def test_files_that_block_numbers_cannot_name():
-    assert gen.Plan(128 * 64, 64).fits
-    assert not gen.Plan(128 * 64 + 1, 64).fits
-    assert not gen.Plan(0, 64).fits
+    assert gen.Plan(128 * 64, 64).fits()
+    assert not gen.Plan(128 * 64 + 1, 64).fits()
+    assert not gen.Plan(0, 64).fits()
     misused(gen.Plan, 10, 0)
     misused(gen.Plan, 10, 65)
 

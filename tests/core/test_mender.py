@@ -72,7 +72,7 @@ def test_lost_blocks_come_back():
     assert one.accept(number(last, 191), symbol_of(data, one.plan, last, 191), 21, 1) == last
     assert solve(one, data, last) == {19: data[18]}
     one.done()
-    assert one.gaps.complete
+    assert one.gaps.is_complete()
     assert (one.solved, one.symbols) == (2, 3)
 
 
@@ -192,7 +192,7 @@ def test_symbols_of_interleaved_generations():
             one.done()
         if not generation:
             assert max(one._missing.counts) < 4
-    while not one.gaps.complete:
+    while not one.gaps.is_complete():
         unit = gen.alone(plan.of(one.gaps.next_missing(1)))
         found = one.accept(number(unit, 129) | gen.MIXED_FLAG, symbol_of(data, plan, unit, 129), 41, 6)
         assert found == unit
@@ -255,9 +255,9 @@ def test_what_lost_far_more_than_memory_holds_waits_for_the_turn():
     hear(one, range(46, 120))
     assert reported(one, 121, 1000, True) == [gen.TOO_MANY, 1]
     assert one.surplus_count == 0
-    assert one.mendable
+    assert one.is_mendable()
     hear(one, [120])
-    assert not one.mendable
+    assert not one.is_mendable()
     assert reported(one, 121, 3000, True) == [gen.TOO_MANY, 0], "so that it gets its turn"
 
 
@@ -275,7 +275,7 @@ def test_a_pair_is_solved_as_one():
     assert one.accept(number(pair, 200), symbol_of(data, one.plan, pair, 200), 21, 1101) == pair
     assert solve(one, data, pair) == {block: data[block - 1] for block in (1, 4, 12)}
     assert one.done() == mender.NONE
-    assert one.gaps.complete
+    assert one.gaps.is_complete()
 
 
 def test_half_a_pair_is_not_told_of():

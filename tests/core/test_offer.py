@@ -46,7 +46,7 @@ def test_a_repair_request_lists_gaps_until_it_is_full():
     assert wire.option(options, "multicast") is None
     text = wire.option(options, "ranges")
     assert opt.parse_ranges(text, 60000) == asked == gaps.ranges()[: len(asked)]
-    assert 0 < len(asked) < gaps.gap_count
+    assert 0 < len(asked) < gaps.gap_count()
     assert len(text) > offers.RANGES_BUDGET_BYTES - 12
 
 

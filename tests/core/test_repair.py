@@ -59,7 +59,7 @@ def read(size, seed=1, drop=0, double=0, delay_ms=0, window=4, ranges=None, held
         assert flash[block] == data[(block - 1) * blksize : block * blksize]
     client.sender = sender
     if ranges is None:
-        assert gaps.complete
+        assert gaps.is_complete()
         assert b"".join([flash[block] for block in sorted(flash)]) == data
     return client
 
@@ -90,7 +90,7 @@ def test_a_repair_brings_exactly_the_ranges():
     wanted = [2, 3, 4, 9, 17, 18, 19, 20]
     client = read(20 * BLK, ranges=ranges)
     assert sorted(client.flash) == wanted
-    assert client.reader.data_complete
+    assert client.reader.is_data_complete()
     assert client.acks[-1] == 9  # the empty last DATA, acknowledged unseen
 
 
@@ -111,7 +111,7 @@ def test_a_repair_under_loss():
 def test_a_whole_file_from_a_stock_server_fills_only_the_gaps():
     held = (1, 2, 5, 8, 9)
     client = read(9 * BLK, held=held)
-    assert client.gaps.complete
+    assert client.gaps.is_complete()
 
 
 def test_block_numbers_wrap_in_a_long_plain_read():
@@ -128,7 +128,7 @@ def test_block_numbers_wrap_in_a_long_plain_read():
         machine.advance()
         if machine.ack >= 0:
             acks.append(take_ack(machine))
-    assert machine.data_complete
+    assert machine.is_data_complete()
     assert not machine.done
     assert acks == list(range(64, blocks + 1, 64))
     assert hear(machine, (blocks + 1) & 0xFFFF, 1) == blocks + 1

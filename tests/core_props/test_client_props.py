@@ -105,10 +105,10 @@ class ReceiverMachine(RuleBasedStateMachine):
         buffer = bytearray(4 + BLK)
         length = min(len(frame), len(buffer))
         buffer[:length] = frame[:length]
-        missing = self.gaps.missing_blocks
+        missing = self.gaps.missing_blocks()
         block = self.rx.accept(buffer, length, self.now_ms)
         if not block:
-            assert self.gaps.missing_blocks <= missing
+            assert self.gaps.missing_blocks() <= missing
             return
         assert self.gaps.is_missing(block)
         assert block not in self.stored or self.gaps.merges
@@ -160,7 +160,7 @@ class ReceiverMachine(RuleBasedStateMachine):
         assert (rx.error is not None) == (rx.end == receiver.REFUSED)
         assert rx.position <= self.gaps.total + 1
         if rx.end == receiver.COMPLETE:
-            assert self.gaps.complete
+            assert self.gaps.is_complete()
         if rx.ack >= 0 and self.gaps.total_known:
             check_ack(rx)
         if not self.gaps.merges:

@@ -80,15 +80,15 @@ class GapListMachine(RuleBasedStateMachine):
         assert self.missing <= listed
         if not gaps.merges:
             assert listed == self.missing
-        assert gaps.gap_count <= self.capacity + 1
+        assert gaps.gap_count() <= self.capacity + 1
         if self.known:
-            assert gaps.missing_blocks == len(listed)
-            assert gaps.complete == (not listed)
+            assert gaps.missing_blocks() == len(listed)
+            assert gaps.is_complete() == (not listed)
             for block in range(1, self.total + 2):
                 expected = min((other for other in listed if other >= block), default=self.total + 1)
                 assert gaps.next_missing(block) == expected
         else:
-            assert not gaps.complete
+            assert not gaps.is_complete()
 
 
 TestGapList = GapListMachine.TestCase

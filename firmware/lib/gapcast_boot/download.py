@@ -42,13 +42,12 @@ class Download:
         self._deadline_ms = self._last_new_ms + limit_ms
         self._told_ms = 0
 
-    @property
-    def complete(self):
-        return self.gaps is not None and self.gaps.total_known and self.gaps.complete
+    def is_complete(self):
+        return self.gaps is not None and self.gaps.total_known and self.gaps.is_complete()
 
     def missing(self):
         """Blocks missing, -1 before the first answer."""
-        return -1 if self.gaps is None else self.gaps.missing_blocks
+        return -1 if self.gaps is None else self.gaps.missing_blocks()
 
     def stalled(self, now_ms):
         """True when nothing new has come for too long, or all takes too long: whatever else is going on."""
@@ -117,7 +116,6 @@ class Download:
         self.store(block, self._view(length, block), now_ms)
         self.work.done(now_ms)
 
-    @property
     def can_load(self):
         """Whether blocks that are stored can be had back, all of one size."""
         return self._sink.can_load and self.size_bytes is not None and self.size_bytes % self.blksize == 0
@@ -135,7 +133,7 @@ class Download:
 
     def prove(self):
         """Read one more block back, once the frame has been stored. True when there is another."""
-        return self.proof is not None and self.proof.step() and self.proof.is_behind
+        return self.proof is not None and self.proof.step() and self.proof.is_behind()
 
     def _view(self, length, block):
         """The payload of the frame; only a short one costs an allocation.

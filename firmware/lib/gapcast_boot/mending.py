@@ -24,10 +24,10 @@ _LACKS_END = _REPORT_BYTES - len(_HEARD) - len(_RANGES) - 6 * generations.SURPLU
 def open_mended(download, answer, local_ip, name):
     """The session that was offered, to be mended; None when that, or memory for it, is not possible."""
     offer = answer.offer
-    if not (offer.gap_aware and download.can_load and download.gaps.total_known):
+    if not (offer.gap_aware and download.can_load() and download.gaps.total_known):
         return None
     plan = generations.Plan(download.gaps.total, offer.generation_blocks)
-    pool = _make_pool(download.blksize) if plan.fits else None
+    pool = _make_pool(download.blksize) if plan.fits() else None
     if pool is None:
         return None
     return MendedSession(download, answer, local_ip, name, plan, pool)

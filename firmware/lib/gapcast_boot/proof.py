@@ -29,7 +29,7 @@ class Proof:
         The download's frame must hold nothing that is still needed.
         """
         download = self._download
-        if not self.is_behind or download.blksize != BLKSIZE_BYTES:
+        if not self.is_behind() or download.blksize != BLKSIZE_BYTES:
             return False
         view = download.payload
         self._sink.read(self.at - HEADER_BYTES, view)
@@ -39,7 +39,6 @@ class Proof:
         self._hasher.update(view)
         return True
 
-    @property
     def is_behind(self):
         """Whether the next block is there already."""
         return self.at < (self._download.gaps.first(0) - 1) * BLKSIZE_BYTES and self.at < self._end

@@ -43,10 +43,9 @@ class Reading:
 
     def _over(self):
         reader = self._reader
-        return reader.done or reader.failed or self.head_in
+        return reader.done or reader.failed or self.is_head_in()
 
-    @property
-    def head_in(self):
+    def is_head_in(self):
         """The bytes asked for are in (never for a whole file)."""
         gaps = self._download.gaps
         return self._head_bytes and (gaps.next_missing(1) - 1) * self._download.blksize >= self._head_bytes
@@ -63,7 +62,7 @@ class Reading:
             reader.failed = "empty datagram"
         else:
             reader.tick(now_ms)
-            if reader.data_complete and reader.quiet_ms(now_ms) > LAST_WAIT_MS:
+            if reader.is_data_complete() and reader.quiet_ms(now_ms) > LAST_WAIT_MS:
                 reader.done = True
         if download.stalled(now_ms):
             reader.failed = "stalled"
@@ -91,7 +90,7 @@ class Reading:
             self._reader.ack = repair.NO_ACK
 
     def _leave(self):
-        if self._reader.done or not self.head_in:
+        if self._reader.done or not self.is_head_in():
             self._say()
         else:
             port.send(self._answer.sock, wire.pack_error(wire.ERR_UNDEFINED, "the head is enough"))

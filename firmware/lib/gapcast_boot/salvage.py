@@ -86,7 +86,7 @@ class Salvage:
             self._set_stage(TABLE_ERASED)
         for _round in range(TABLE_ROUNDS):
             gaps = self._table_gaps()
-            if gaps.complete:
+            if gaps.is_complete():
                 self._erase_table()  # whole, but wrong
                 gaps = self._table_gaps()
             if not fetch(gaps):

@@ -126,6 +126,6 @@ class Session:
             data = self._control.read()
             if data is None:
                 break
-            if self._download.complete and offers.is_turn(data):
+            if self._download.is_complete() and offers.is_turn(data):
                 self.say_complete()
         self._control.close()

@@ -66,10 +66,10 @@ class Transfer:
     def run(self):
         """Until every block is in the sink. Raises TransferError."""
         download = self.download
-        while not download.complete:
+        while not download.is_complete():
             before = (download.missing(), self._turn, self._unheard)
             self._attempt(self._stream if self._wants_stream() else self._repair)
-            if download.complete:
+            if download.is_complete():
                 break
             self._check_patience()
             if (download.missing(), self._turn, self._unheard) == before:
@@ -83,7 +83,7 @@ class Transfer:
 
         Raises TransferError.
         """
-        while not self.download.complete:
+        while not self.download.is_complete():
             before = self.download.missing()
             self._attempt(lambda: self._repair(True))
             if not self.ranges_known:
@@ -114,7 +114,7 @@ class Transfer:
         self.download.limit(HEAD_LIMIT * self._stall_ms)
         self._wait_ms = self._stall_ms // ANSWER_TRIES
         while not self._attempt(lambda: self._head(size_bytes, is_sound)):
-            if self.download.complete:
+            if self.download.is_complete():
                 raise TransferError("%s is shorter than %d bytes" % (self._name, size_bytes))
             self._check_patience()
             self._pause()
@@ -142,7 +142,7 @@ class Transfer:
         if self._prefer_stream:
             self._prefer_stream = False
             return True
-        return gaps.missing_blocks * REJOIN_SHARE > gaps.total
+        return gaps.missing_blocks() * REJOIN_SHARE > gaps.total
 
     def _attempt(self, step):
         """What `step` returns; None when it failed in a way that may be tried again."""
@@ -259,11 +259,11 @@ class Transfer:
             self._ask_plainly = True  # whatever comes of it
             answer = self._ask(shared, other=plain)
             if answer.offer.group is None:
-                return self._reading(answer, size_bytes).head_in
+                return self._reading(answer, size_bytes).is_head_in()
             if self._hear_head(answer, size_bytes) and is_sound():
                 return True
             self.download.start_over()
-        return self._reading(self._ask(plain), size_bytes).head_in
+        return self._reading(self._ask(plain), size_bytes).is_head_in()
 
     def _hear_head(self, answer, size_bytes):
         """By multicast, in a moment or not at all."""
@@ -276,7 +276,7 @@ class Transfer:
             self._why = "network: %s" % exc
         finally:
             session.close()
-        return self.download.complete
+        return self.download.is_complete()
 
     def _read(self, answer):
         reading = self._reading(answer)

@@ -63,7 +63,7 @@ class Update:
         gaps = Salvage(self._sink, self._header, self._journal).derive(self._fetch_table)
         if gaps is not None:
             transfer.download.preset(gaps)
-            self._progress.kept(gaps.total - gaps.missing_blocks, gaps.total)
+            self._progress.kept(gaps.total - gaps.missing_blocks(), gaps.total)
 
     def _fetch_table(self, gaps):
         self._transfer.download.preset(gaps)

@@ -54,15 +54,12 @@ class GapList:
 
     # -- reading ------------------------------------------------------------------------
 
-    @property
-    def complete(self):
+    def is_complete(self):
         return self._count == 0 and self.next_block > self.total
 
-    @property
     def missing_blocks(self):
         return self._missing + self.total + 1 - self.next_block
 
-    @property
     def gap_count(self):
         return self._count + (1 if self.next_block <= self.total else 0)
 
@@ -76,11 +73,11 @@ class GapList:
 
     def ranges(self):
         """All gaps as a list of (first, length)."""
-        return [(self.first(i), self.length(i)) for i in range(self.gap_count)]
+        return [(self.first(i), self.length(i)) for i in range(self.gap_count())]
 
     def largest_gap_blocks(self):
         largest = 0
-        for i in range(self.gap_count):
+        for i in range(self.gap_count()):
             if self.length(i) > largest:
                 largest = self.length(i)
         return largest

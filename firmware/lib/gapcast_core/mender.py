@@ -98,7 +98,7 @@ class Mender:
     def stored(self, block, now_ms):
         """A block that was missing is in flash. The unit that can be solved now, or NONE."""
         self.heard(now_ms)
-        if self._missing.is_stale:
+        if self._missing.is_stale():
             self._missing.recount()
             self._oldest = 0
             return NONE
@@ -212,8 +212,7 @@ class Mender:
                 return unit
         return NONE
 
-    @property
-    def mendable(self):
+    def is_mendable(self):
         """Whether symbols can still help."""
         for generation in range(self._generations):  # any() would allocate
             if self._missing.can_mend(self._missing.unit(generation)):
@@ -255,7 +254,7 @@ class Mender:
     def _may_be_quiet(self, passed):
         """Nothing is lacking: all is here and being solved, or the last report was not long ago."""
         if passed == self._generations:
-            return self.mendable
+            return self.is_mendable()
         if self._woken and self._said:
             return False  # the server waits for what it was told is lacking
         if (self.count - self._told_count) & 0xFFFF >= QUIET_DATAGRAMS:

@@ -25,7 +25,6 @@ class Missing:
         self._room = 0  # of the pool, while needs are written
         self.recount()
 
-    @property
     def is_stale(self):
         """Whether the gap list ran out of memory: then more is missing than before."""
         return self._gaps.merges != self.merges
@@ -36,7 +35,7 @@ class Missing:
         self.merges = gaps.merges
         for generation in range(self._plan.count):
             self.counts[generation] = 0
-        for i in range(gaps.gap_count):
+        for i in range(gaps.gap_count()):
             block = gaps.first(i)
             end = block + gaps.length(i)
             while block < end:

@@ -88,7 +88,7 @@ def plain_request(name, blksize, window):
 
 def repair_request(name, blksize, window, gaps):
     """(RRQ bytes, [(first, length), ...] asked for): as many gaps as one request holds."""
-    ranges = [(gaps.first(i), gaps.length(i)) for i in range(min(gaps.gap_count, opt.MAX_RANGES))]
+    ranges = [(gaps.first(i), gaps.length(i)) for i in range(min(gaps.gap_count(), opt.MAX_RANGES))]
     text, count = opt.format_ranges(ranges, RANGES_BUDGET_BYTES)
     options = [
         (opt.BLKSIZE, str(blksize)),

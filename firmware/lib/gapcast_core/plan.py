@@ -31,7 +31,6 @@ class Plan:
         self._starts = []  # the first generation of each group, and behind the last
         self._at = 0  # the group looked at last
 
-    @property
     def fits(self):
         """Whether block numbers can name every symbol."""
         return 0 < self.count <= MAX_GENERATIONS

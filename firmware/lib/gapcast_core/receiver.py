@@ -77,7 +77,7 @@ class Receiver:
         # A stock server's last DATA is empty when the size is an exact multiple (RFC 1350).
         size_bytes = offer.size_bytes
         self._tail_due = not offer.gap_aware and size_bytes is not None and size_bytes % offer.blksize == 0
-        if gaps.complete and gaps.total_known and not self._tail_due:
+        if gaps.is_complete() and gaps.total_known and not self._tail_due:
             self._finish()
         elif self.is_master:
             self.ack = self._request()
@@ -144,7 +144,7 @@ class Receiver:
     def mended(self, block):
         """Block `block` was solved from repair symbols, and is in flash: no word about the stream."""
         self.gaps.add(block)
-        if self.gaps.complete:
+        if self.gaps.is_complete():
             self._finish()
 
     def _drop(self, reason):
@@ -171,7 +171,7 @@ class Receiver:
         ahead = block >= self.position
         if ahead:
             self.position = block + 1
-        if self.gaps.complete and not self._tail_due:
+        if self.gaps.is_complete() and not self._tail_due:
             self._finish()
         elif self.is_master:
             self._clock(ahead)
@@ -276,7 +276,7 @@ class Receiver:
             self.ack = self._request()
         if idle_ms > self._patience_ms() or self._is_over(now_ms):
             self.end = SILENCE
-        if self.gaps.complete and idle_ms > TAIL_WAIT_MS:
+        if self.gaps.is_complete() and idle_ms > TAIL_WAIT_MS:
             self._finish()
 
     def _is_over(self, now_ms):
@@ -296,5 +296,5 @@ class Receiver:
     def _backoff_ms(self):
         """Random, and shorter the more is missing (PXE MTFTP's rule), so turns stay spread."""
         total = self.gaps.total
-        span_ms = BACKOFF_SPAN_MS * (total - self.gaps.missing_blocks) // (total or 1)
+        span_ms = BACKOFF_SPAN_MS * (total - self.gaps.missing_blocks()) // (total or 1)
         return BACKOFF_MIN_MS + span_ms * (self._random_16 & 0xFF) // 255

@@ -51,8 +51,7 @@ class Reader:
         """How long nothing has come."""
         return now_ms - self._heard_ms
 
-    @property
-    def data_complete(self):
+    def is_data_complete(self):
         """All that was asked for is in; only the empty last DATA may be outstanding."""
         if self._count is not None:
             return self._next > self._count

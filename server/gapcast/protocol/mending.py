@@ -297,4 +297,4 @@ def plan_for(content: Content, blksize: int) -> Plan | None:
     if not content.size or content.size % blksize or blksize % 8:
         return None
     plan = Plan(content.size // blksize, BLOCKS)
-    return plan if plan.fits else None
+    return plan if plan.fits() else None
