@@ -17,7 +17,7 @@ SECONDS = 30
 # anyway), and fec_plain.py, whose loops take milliseconds.
 HOT = {
     "gapcast_core/receiver.py": """
-        Receiver.accept Receiver._believed Receiver._is_continued
+        Receiver.accept Receiver._believed Receiver._is_continued Receiver._follow
         Receiver.stored Receiver.mended
         Receiver._drop Receiver._beyond Receiver._moved Receiver._clock Receiver._rest_at_end
         Receiver.rest Receiver.hear Receiver._request Receiver.tick Receiver._is_over
@@ -27,7 +27,7 @@ HOT = {
         GapList.add GapList._find GapList._append GapList._fill GapList._split GapList._delete
         GapList._shift_up""",
     "gapcast_core/mender.py": """
-        Mender.stored Mender._retry Mender.note Mender.heard Mender.accept
+        Mender.stored Mender._retry Mender.note Mender.accept
         Mender._reach Mender._keep Mender._solvable Mender.done Mender.is_mendable
         Mender.report Mender._is_late Mender._passed
         Mender._find_oldest Mender._stream Mender._is_of_other_kind
@@ -38,7 +38,7 @@ HOT = {
         Plan._seek Plan.of Plan.begin Plan.until Plan.step Plan.origin Plan.last Plan.blocks
         Plan.first Plan.end Plan.size Plan.block Plan.passed alone whole first_of""",
     "gapcast_core/missing.py": """
-        Missing.is_stale Missing.stored Missing.of Missing.next Missing.list Missing._list
+        Missing.stored Missing.of Missing.next Missing.list Missing._list
         Missing._after
         Missing.unit Missing.expect Missing.can_mend Missing.write_needs Missing._tell_apart
         Missing._need""",
@@ -58,7 +58,7 @@ HOT = {
         MendedSession._store""",
     "gapcast_boot/reading.py": "Reading._over Reading.is_head_in Reading._step Reading._take Reading._say",
     "gapcast_boot/download.py": """
-        Download.stalled Download.overdue Download.write Download.load Download.store Download._view
+        Download.stalled Download.overdue Download.write Download.load Download.store Download._part
         Download.prove Download.tell""",
     "gapcast_boot/proof.py": "Proof.step",
     "gapcast_boot/work.py": "Work.start Work.done",

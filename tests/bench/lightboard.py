@@ -111,7 +111,7 @@ class LightBoard:
         if number & generations.REPAIR_FLAG:
             solvable = self._mender.accept(number, None, rx.position, now_ms)
             rx.hear(now_ms)
-            self._solve(solvable, now_ms)
+            self._solve(solvable)
         else:
             self._block(number, data, now_ms)
         self._needs(now_ms)
@@ -119,20 +119,18 @@ class LightBoard:
 
     def _block(self, number: int, data: bytes, now_ms: int) -> None:
         block = self._rx.accept(data, len(data), now_ms)
-        self._mender.note(number)
+        self._mender.note(number, now_ms)
         if block:
             self._rx.stored(block)
-            self._solve(self._mender.stored(block, now_ms), now_ms)
-        else:
-            self._mender.heard(now_ms)
+            self._solve(self._mender.stored(block))
 
-    def _solve(self, generation: int, now_ms: int) -> None:
+    def _solve(self, generation: int) -> None:
         while generation >= 0:
             plan = self._mender.plan
             for symbol in self._mender.begin(generation):
                 block = plan.block(generation, symbol)
                 self._rx.mended(block)
-                self._mender.stored(block, now_ms)
+                self._mender.stored(block)
             generation = self._mender.done()
 
     def _needs(self, now_ms: int) -> None:

@@ -38,8 +38,7 @@ def test_each_step_takes_the_next_block_that_is_there(world: World) -> None:
     last = 1 + -(-5000 // BLOCK)
     for block in range(1, fill.total + 1):
         fill.write(block)
-        assert fill.proof.step() == (1 < block <= last)
-        assert not fill.proof.step()
+        assert not fill.proof.step(), "there is not another one"
         assert fill.proof.at == min(max(block, 1), last) * BLOCK
     assert fill.proof.holds()
 
@@ -48,10 +47,10 @@ def test_it_stops_before_each_gap(world: World) -> None:
     fill = Fill(world, Container(20000))
 
     def steps() -> int:
-        count = 0
+        before = fill.proof.at
         while fill.proof.step():
-            count += 1
-        return count
+            pass
+        return (fill.proof.at - before) // BLOCK
 
     for block in (2, 3, 5, 6, 9):
         fill.write(block)

@@ -23,9 +23,10 @@ def hear(one, blocks, now_ms=0):
     """Blocks of the stream."""
     found = mender.NONE
     for block in blocks:
+        one.note(block, now_ms)
         if one.gaps.is_missing(block):
             one.gaps.add(block)
-            found = one.stored(block, now_ms)
+            found = one.stored(block)
     return found
 
 
@@ -56,7 +57,7 @@ def solve(one, data, unit):
         block = one.plan.block(unit, missing[i])
         found[block] = bytes(one.pool.block(i))
         one.gaps.add(block)
-        one.stored(block, 0)
+        one.stored(block)
     return found
 
 
@@ -88,7 +89,7 @@ def test_the_next_one_is_solved_after_the_first():
         one.pool.feed(j, data[j])
     one.pool.solve()
     one.gaps.add(1)
-    one.stored(1, 1)
+    one.stored(1)
     assert one.done() == 1
     assert solve(one, data, 1) == {9: data[8]}
 
@@ -164,7 +165,6 @@ def test_what_should_have_come_is_asked_for_again():
     one.accept(number(0, 128), symbol_of(data, one.plan, 0, 128), 30, 106)
     hear(one, [30], 113)
     assert reported(one, 31, 113) is None, "more may be on their way"
-    one.note(30)
     one.accept(number(1, 128), symbol_of(data, one.plan, 1, 128), 31, 114)
     assert reported(one, 31, 114)[0] == 1, "symbols of the next unit come already"
 
@@ -296,7 +296,6 @@ def test_a_board_that_lacks_nothing_says_little():
     one = make(total=2000, k=10)
     said = 0
     for block in range(1, 1001):
-        one.note(block)
         hear(one, [block], block)
         said += one.report(block + 1, False, block) >= 0
     assert said == 1000 // mender.QUIET_DATAGRAMS

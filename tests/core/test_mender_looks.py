@@ -33,9 +33,9 @@ class Board:
             block = self.position
             self.position += 1
             if block not in LOSSES:
-                self.mender.note(block)
+                self.mender.note(block, now_ms)
                 self.gaps.add(block)
-                self.mender.stored(block, now_ms)
+                self.mender.stored(block)
 
     def symbol(self, unit, now_ms):
         self.mender.accept(gen.number(unit, 0), bytes(BLKSIZE), self.position, now_ms)
@@ -142,12 +142,12 @@ def test_pauses_are_not_the_usual_time_for_ever():
     now_ms = START_MS
     for _ in range(500):
         now_ms += 768
-        board.mender.heard(now_ms)
+        board.mender.note(0, now_ms)
         board.report(now_ms)
     assert board.mender._pause_ms <= mender.PAUSE_DATAGRAMS * mender.SPACING_MAX_MS
     now_ms += mender.PAUSE_DATAGRAMS * mender.SPACING_MAX_MS
     board.mender._woken = False
-    board.mender.heard(now_ms)
+    board.mender.note(0, now_ms)
     assert board.mender._woken
 
 

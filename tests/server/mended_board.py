@@ -151,14 +151,12 @@ class MendedBoard(Client):
             return
         block = self.rx.accept(data, len(data), self.now_ms)
         if self.mender is not None:
-            self.mender.note(data[2] << 8 | data[3])
+            self.mender.note(data[2] << 8 | data[3], self.now_ms)
         if block:
             self.blocks[block] = data[4:]
             self.rx.stored(block)
             if self.mender is not None:
-                self._solve(self.mender.stored(block, self.now_ms))
-        elif self.mender is not None:
-            self.mender.heard(self.now_ms)
+                self._solve(self.mender.stored(block))
 
     def _solve(self, generation: int) -> None:
         assert self.mender is not None
@@ -177,7 +175,7 @@ class MendedBoard(Client):
                 block = plan.block(generation, symbol)
                 self.blocks[block] = bytes(pool.block(i))
                 self.rx.mended(block)
-                self.mender.stored(block, self.now_ms)
+                self.mender.stored(block)
             generation = self.mender.done()
 
     # ---- what it says ----

@@ -112,9 +112,13 @@ class Download:
 
     def write(self, block, length, now_ms):
         """Write the block in the frame of `length` bytes into the sink; its gap stays for now."""
-        self.work.start()
-        self.store(block, self._view(length, block), now_ms)
-        self.work.done(now_ms)
+        work = self.work
+        work.start()
+        view = self.payload
+        if length != self._frame_bytes or block == self.gaps.total:
+            view = self._part(length, block)
+        self.store(block, view, now_ms)
+        work.done(now_ms)
 
     def can_load(self):
         """Whether blocks that are stored can be had back, all of one size."""
@@ -126,22 +130,22 @@ class Download:
 
     def store(self, block, view, now_ms):
         """Write a block into the sink."""
-        if self.proof is not None and 1 < block <= self.proof.at // self.blksize:
-            self.proof.broken = True
+        proof = self.proof
+        if proof is not None and 1 < block <= proof.at // self.blksize:
+            proof.broken = True
         self._sink.write((block - 1) * self.blksize, view)
         self._last_new_ms = now_ms
 
     def prove(self):
         """Read one more block back, once the frame has been stored. True when there is another."""
-        return self.proof is not None and self.proof.step() and self.proof.is_behind()
+        proof = self.proof
+        return proof is not None and proof.step()
 
-    def _view(self, length, block):
-        """The payload of the frame; only a short one costs an allocation.
+    def _part(self, length, block):
+        """The payload of a frame that is short, or the file's last, which costs an allocation.
 
-        The file's short last block may come filled up with the head of the next datagram.
+        A short last block may come filled up with the head of the next datagram.
         """
-        if length == self._frame_bytes and block != self.gaps.total:
-            return self.payload
         data_bytes = length - wire.HEADER_BYTES
         if self.size_bytes is not None:
             data_bytes = min(data_bytes, self.size_bytes - (block - 1) * self.blksize)

@@ -84,34 +84,36 @@ class MendedSession(Session):
         mender = self.mender
         download = self._download
         frame = download.frame
-        clock = download.clock
-        waiting = port.Waiting(group)
+        # What is a method once for all is not looked up in its object, and then in its class, at each frame.
+        now = download.clock.now_ms
+        is_waiting = port.Waiting(group).now
+        receive = port.frames(group, frame).send
+        take = self._take
         put_off = 0
-        frames = port.frames(group, frame)
-        look_ms = clock.now_ms() + CONTROL_EVERY_MS
+        look_ms = now() + CONTROL_EVERY_MS
         while rx.end == receiver.RUNNING:
             if rx.ack >= 0:
                 self.say(rx.ack)
                 rx.ack = receiver.NO_ACK
             length = 0
             busy = mender.solving >= 0
-            if not busy or waiting.now():
-                length = next(frames)
-            now_ms = clock.now_ms()
+            if not busy or is_waiting():
+                length = receive(None)
+            now_ms = now()
             if length > 0:
-                self._take(frame, length, now_ms)
+                take(frame, length, now_ms)
             elif length == port.DEAF:
                 return False
             if mender.solving >= 0:
                 longest = PUT_OFF_SLOW if download.work.is_slow else PUT_OFF
-                if length > 0 and put_off < longest and waiting.now():
+                if length > 0 and put_off < longest and is_waiting():
                     put_off += 1
                 else:
                     put_off = 0
                     self._solve(now_ms)
-            elif length > 0 and download.prove() and not waiting.now():
+            elif length > 0 and download.prove() and not is_waiting():
                 download.prove()
-            if rx.end == receiver.RUNNING:
+            if (now_ms >= mender.look_ms or rx.at_end) and rx.end == receiver.RUNNING:
                 count = mender.report(rx.position, rx.at_end, now_ms)
                 if count >= 0:
                     self._report_needs(count)
@@ -128,16 +130,16 @@ class MendedSession(Session):
                 self._take_symbol(number, now_ms)
             return
         block = self.rx.accept(frame, length, now_ms)
-        self.mender.note(number)
+        self.mender.note(number, now_ms)
         if block:
             self._take_block(block, length, now_ms)
-        else:
-            self.mender.heard(now_ms)
 
     def _take_block(self, block, length, now_ms):
         self._download.write(block, length, now_ms)
         self.rx.stored(block)
-        self._begin(self.mender.stored(block, now_ms))
+        solvable = self.mender.stored(block)
+        if solvable >= 0:
+            self._begin(solvable)
 
     def _take_symbol(self, number, now_ms):
         rx = self.rx
@@ -219,4 +221,4 @@ class MendedSession(Session):
             download.store(block, solved, now_ms)
             self.rx.hear(now_ms)  # who solves is not waiting for anybody
             self.rx.mended(block)
-            self.mender.stored(block, now_ms)
+            self.mender.stored(block)

@@ -27,6 +27,10 @@ _COLLECT_BYTES = 4096
 _QUIET_ERRNOS = (errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNREFUSED)
 _IP_ADD_MEMBERSHIP = getattr(socket, "IP_ADD_MEMBERSHIP", 35)
 
+ticks_us = time.ticks_us  # a moment; wraps
+ticks_diff = time.ticks_diff  # (later, earlier): microseconds between two of them
+_ticks_ms = time.ticks_ms
+
 
 class Clock:
     """Milliseconds since power-on as a plain growing int (ticks_ms wraps)."""
@@ -36,20 +40,10 @@ class Clock:
         self._now_ms = 0
 
     def now_ms(self):
-        ticks = time.ticks_ms()
-        self._now_ms += time.ticks_diff(ticks, self._last)
+        ticks = _ticks_ms()
+        self._now_ms = now_ms = self._now_ms + ticks_diff(ticks, self._last)
         self._last = ticks
-        return self._now_ms
-
-
-def ticks_us():
-    """A moment, for ticks_diff; wraps."""
-    return time.ticks_us()
-
-
-def ticks_diff(later, earlier):
-    """Microseconds between two moments."""
-    return time.ticks_diff(later, earlier)
+        return now_ms
 
 
 def sleep_ms(duration_ms):

@@ -24,24 +24,24 @@ class Proof:
         self._hasher = hashlib.sha256()
 
     def step(self):
-        """Take the next block, if it is there; False when there is nothing to take now.
+        """Take the next block, if it is there. True when there is another one to take.
 
         The download's frame must hold nothing that is still needed.
         """
         download = self._download
-        if not self.is_behind() or download.blksize != BLKSIZE_BYTES:
+        at = self.at
+        end = (download.gaps.first(0) - 1) * BLKSIZE_BYTES
+        if end > self._end:
+            end = self._end
+        if at >= end or download.blksize != BLKSIZE_BYTES:
             return False
         view = download.payload
-        self._sink.read(self.at - HEADER_BYTES, view)
-        if self._end - self.at < BLKSIZE_BYTES:
-            view = view[: self._end - self.at]
-        self.at += BLKSIZE_BYTES
+        self._sink.read(at - HEADER_BYTES, view)
+        if self._end - at < BLKSIZE_BYTES:
+            view = view[: self._end - at]
         self._hasher.update(view)
-        return True
-
-    def is_behind(self):
-        """Whether the next block is there already."""
-        return self.at < (self._download.gaps.first(0) - 1) * BLKSIZE_BYTES and self.at < self._end
+        self.at = at = at + BLKSIZE_BYTES
+        return at < end
 
     def holds(self):
         """Take the rest; True when flash holds exactly the image that the header says, and its table.

@@ -50,19 +50,17 @@ class Work:
 
     def done(self, now_ms):
         """It is written."""
-        self._end = port.ticks_us()
+        self._end = end = port.ticks_us()
         self._blocks = blocks = self._blocks + 1
         if blocks > 1:  # a container's first block is not written to flash
-            self._count(port.ticks_diff(self._end, self._start), blocks)
+            us = port.ticks_diff(end, self._start)
+            mean_us = self._write_us
+            if us > 2 * mean_us + SLACK_US and blocks > FIRST_BLOCKS:
+                us = 2 * mean_us + SLACK_US
+            self._write_us = mean_us + (us - mean_us) // (MEAN_BLOCKS if blocks > MEAN_BLOCKS else blocks - 1)
         if (not blocks % MEAN_BLOCKS or blocks == FIRST_BLOCKS) and self.tell is not None:
             self._say(now_ms)
             self.is_slow = self._write_us >= SLOW_US
-
-    def _count(self, us, blocks):
-        mean_us = self._write_us
-        if us > 2 * mean_us + SLACK_US and blocks > FIRST_BLOCKS:
-            us = 2 * mean_us + SLACK_US
-        self._write_us = mean_us + (us - mean_us) // (MEAN_BLOCKS if blocks > MEAN_BLOCKS else blocks - 1)
 
     def _say(self, now_ms):
         us = self._write_us + min(self._between_us, self._write_us // 8 + SLACK_US // 8)

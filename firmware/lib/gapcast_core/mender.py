@@ -5,7 +5,7 @@ back from flash by the caller when a generation is solved. Nothing here allocate
 """
 
 from . import generations as gen
-from .missing import Missing
+from .missing import NONE, Missing
 
 REPORT_MS = 12  # between two reports of a board; twice as long each time nothing comes of it
 REPORT_MAX_MS = 640
@@ -20,7 +20,6 @@ MEAN_DATAGRAMS = 64
 SPACING_MAX_MS = 16  # no more of one counts: pauses after the stream are none of its times
 QUIET_DATAGRAMS = 256  # a board that lacks nothing reports as often, so that its loss is known
 AHEAD_BLOCKS = 64  # symbols for blocks so far ahead of the stream are a forger's
-NONE = -1
 
 
 class Mender:
@@ -48,7 +47,7 @@ class Mender:
         self._spacing_ms = 0  # the mean time between two DATA, times MEAN_DATAGRAMS
         self._pause_ms = PAUSE_MS
         self._reported_ms = now_ms
-        self._look_ms = now_ms  # when to look again whether there is something to report
+        self.look_ms = now_ms  # before that there is nothing to report, but the end
         self._least_ms = REPORT_MS  # between two reports
         self._wait_ms = REPORT_MS
         self._end_told = 0
@@ -95,14 +94,12 @@ class Mender:
 
     # -- what comes in --------------------------------------------------------------------
 
-    def stored(self, block, now_ms):
+    def stored(self, block):
         """A block that was missing is in flash. The unit that can be solved now, or NONE."""
-        self.heard(now_ms)
-        if self._missing.is_stale():
-            self._missing.recount()
+        generation = self._missing.stored(block)
+        if generation == NONE:
             self._oldest = 0
             return NONE
-        generation = self._missing.stored(block)
         if generation > self._heard:
             return NONE
         found = self._retry(gen.alone(generation))
@@ -115,11 +112,21 @@ class Mender:
             self.pool.release(unit)
         return self._solvable(unit)
 
-    def note(self, number):
-        """DATA was heard: what a report says of it."""
+    def note(self, number, now_ms):
+        """DATA was heard, of the stream if nothing else is told of it."""
         self.latest = number
         self.count = (self.count + 1) & 0xFFFF
         self._since += 1
+        last_ms = self._frame_ms
+        self._frame_ms = now_ms
+        if last_ms >= 0:
+            since_ms = now_ms - last_ms
+            if since_ms >= self._pause_ms:
+                self._woken = True
+                self.look_ms = now_ms
+            if since_ms > SPACING_MAX_MS:
+                since_ms = SPACING_MAX_MS
+            self._spacing_ms += since_ms - self._spacing_ms // MEAN_DATAGRAMS
 
     def accept(self, number, view, position, now_ms):
         """A repair symbol. The unit that can be solved now, or NONE.
@@ -133,11 +140,10 @@ class Mender:
             or self._is_ahead(unit, position)
         ):
             return NONE
-        self.heard(now_ms)
-        self.note(number)
+        self.note(number, now_ms)
         self.symbols += 1
         self._wait_ms = self._least_ms
-        self._look_ms = now_ms
+        self.look_ms = now_ms
         self._reach(unit)
         if gen.first_of(unit) <= self._find_oldest():
             self._since = 0
@@ -173,16 +179,6 @@ class Mender:
     def _keep(self, unit, number, view):
         need = min(self._missing.of(unit), self.pool.capacity)
         self.pool.add(unit, gen.symbol_of(number), view, need)
-
-    def heard(self, now_ms):
-        """DATA came: of the stream, and there already, if nothing else is told of it."""
-        if self._frame_ms >= 0:
-            since_ms = now_ms - self._frame_ms
-            if since_ms >= self._pause_ms:
-                self._woken = True
-                self._look_ms = now_ms
-            self._spacing_ms += min(since_ms, SPACING_MAX_MS) - self._spacing_ms // MEAN_DATAGRAMS
-        self._frame_ms = now_ms
 
     # -- solving --------------------------------------------------------------------------
 
@@ -228,9 +224,9 @@ class Mender:
         end: each time it says so at once, by a report of all generations.
         """
         is_end = at_end != self._end_told
-        if not is_end and (now_ms < self._look_ms or now_ms - self._reported_ms < self._wait_ms):
+        if not is_end and (now_ms < self.look_ms or now_ms - self._reported_ms < self._wait_ms):
             return NONE
-        self._look_ms = now_ms + LOOK_MS
+        self.look_ms = now_ms + LOOK_MS
         passed = self._generations if at_end else self._passed(position)
         if not is_end and passed == self._told and not self._is_late(position, now_ms):
             return NONE

@@ -5,6 +5,8 @@ from array import array
 from .generations import MAX_SURPLUS_BLOCKS, SURPLUS_BLOCKS, TOO_MANY
 from .plan import WHOLE, alone, first_of, whole
 
+NONE = -1
+
 
 class Missing:
     """Blocks are counted once, and from then on it is told of each that comes.
@@ -24,10 +26,6 @@ class Missing:
         self._paired = bytearray(plan.pairs)  # 1: its symbols are made, or will be, of the whole pair
         self._room = 0  # of the pool, while needs are written
         self.recount()
-
-    def is_stale(self):
-        """Whether the gap list ran out of memory: then more is missing than before."""
-        return self._gaps.merges != self.merges
 
     def recount(self):
         """Count all anew."""
@@ -59,7 +57,13 @@ class Missing:
         return block + 1
 
     def stored(self, block):
-        """One that was missing came. Its generation."""
+        """One that was missing came. Its generation, or NONE.
+
+        NONE: the gap list ran out of memory, so more is missing than before, and all was counted anew.
+        """
+        if self._gaps.merges != self.merges:
+            self.recount()
+            return NONE
         generation = self._plan.of(block)
         if self.counts[generation]:
             self.counts[generation] -= 1

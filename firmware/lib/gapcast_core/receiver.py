@@ -98,11 +98,12 @@ class Receiver:
         block = frame[2] << 8 | frame[3]
         if block == 0:
             return self._drop("block_zero")
-        if not self.gaps.total_known and length < self._full_bytes:
+        gaps = self.gaps
+        if not gaps.total_known and length < self._full_bytes:
             self._learn_total(block, length)
-        if block > self.gaps.total:
+        if block > gaps.total:
             return self._beyond(block, length)
-        if length != self._full_bytes and not (block == self.gaps.total and length >= self._last_bytes):
+        if length != self._full_bytes and not (block == gaps.total and length >= self._last_bytes):
             return self._drop("wrong_length")
         if block > self.position and block > self._believed() and not self._is_continued(block):
             return self._drop("far_ahead")
@@ -110,8 +111,14 @@ class Receiver:
         self._repeats = 0
         self.heard_data = True
         self._waiting = False
-        self._follow(block)
-        if self.gaps.is_missing(block):
+        if block != self._run_block + 1:
+            self._run = 0
+        else:
+            self._run += 1
+            if block + JUMP_BLOCKS < self.position:
+                self._follow(block)
+        self._run_block = block
+        if block >= gaps.next_block or gaps.is_missing(block):
             return block
         self.duplicates += 1
         self._moved(block)
@@ -131,9 +138,7 @@ class Receiver:
 
     def _follow(self, block):
         """Where many blocks in a row come, there is the stream: forged ones had moved its position."""
-        self._run = self._run + 1 if block == self._run_block + 1 else 0
-        self._run_block = block
-        if self._run >= RUN_BLOCKS and block + JUMP_BLOCKS < self.position <= self.gaps.total:
+        if self._run >= RUN_BLOCKS and self.position <= self.gaps.total:
             self.position = block
 
     def stored(self, block):
@@ -168,10 +173,11 @@ class Receiver:
         return 0
 
     def _moved(self, block):
+        gaps = self.gaps
         ahead = block >= self.position
         if ahead:
             self.position = block + 1
-        if self.gaps.is_complete() and not self._tail_due:
+        if gaps.next_block > gaps.total and gaps.is_complete() and not self._tail_due:
             self._finish()
         elif self.is_master:
             self._clock(ahead)
