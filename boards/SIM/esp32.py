@@ -8,11 +8,10 @@ import sim_nvs
 import sim_ota
 import sim_timer
 import sim_world
-from sim_flash import SECTOR_BYTES, NorFile
+from sim_flash import ESP_ERR_INVALID_SIZE, SECTOR_BYTES, NorFile
 from sim_nvs import NVS  # noqa: F401 - esp32.NVS
 
 _ESP_ERR_INVALID_ARG = 0x102
-_ESP_ERR_INVALID_SIZE = 0x104
 _ESP_ERR_OTA_VALIDATE_FAILED = 0x1503
 _ENOENT = 2
 _OTADATA_BYTES = 2 * SECTOR_BYTES
@@ -95,25 +94,18 @@ class Partition:
         label, kind, subtype, address, _size_bytes = self._entry
         return (kind, subtype, address, self._nor.size_bytes, label, False)
 
-    # Few values at a time: a function with more than MicroPython has room for on its stack is called
-    # with one from the heap, and to look for it there takes longer than all the rest.
-
     def readblocks(self, block, buf, offset=0):
-        size = len(buf)
-        at = self._at(block, offset, size)
-        self._nor.read(at, buf)
+        self._nor.read(block * self._block_size + offset, buf)
 
     def writeblocks(self, block, buf, offset=None):
         if offset is None:
             self._erase(block, buf)
             offset = 0
-        size = len(buf)
-        at = self._at(block, offset, size)
-        self._nor.program(at, buf)
+        self._nor.program(block * self._block_size + offset, buf)
 
     def _erase(self, block, buf):
         if len(buf) % SECTOR_BYTES:
-            raise OSError(-_ESP_ERR_INVALID_SIZE, "ESP_ERR_INVALID_SIZE")
+            raise OSError(-ESP_ERR_INVALID_SIZE, "ESP_ERR_INVALID_SIZE")
         at = self._at(block, 0, len(buf))
         if at % SECTOR_BYTES:
             raise OSError(-_ESP_ERR_INVALID_ARG, "ESP_ERR_INVALID_ARG")
@@ -143,6 +135,5 @@ class Partition:
 
     def _at(self, block, offset, length):
         at = block * self._block_size + offset
-        if at < 0 or at + length > self._nor.size_bytes:
-            raise OSError(-_ESP_ERR_INVALID_SIZE, "ESP_ERR_INVALID_SIZE")
+        self._nor.check(at, length)
         return at

@@ -16,6 +16,7 @@ try:
 except (ImportError, SyntaxError):  # CPython, or a machine without viper
     sim_map = None
 
+ESP_ERR_INVALID_SIZE = 0x104
 SECTOR_BYTES = 4096
 PAGE_BYTES = 256
 # W25Q-JV class, typical (facts: esp32-micropython section 4).
@@ -31,6 +32,11 @@ def _part(view, size_bytes):
     return view if size_bytes == _STEP_BYTES else view[:size_bytes]
 
 
+def _clear(old, data):
+    for i in range(len(data)):
+        old[i] &= data[i]
+
+
 class NorFile:
     """One partition's flash. Offsets and sizes in bytes."""
 
@@ -38,6 +44,7 @@ class NorFile:
         self.size_bytes = size_bytes
         self._name = path[path.rfind("/") + 1 :].replace(".bin", "")
         self._is_slot = self._name != "otadata"
+        self._is_timed = sim_world.settings["flash_timing"]
         try:
             self._length = os.stat(path)[6]
         except OSError:
@@ -48,12 +55,23 @@ class NorFile:
         self._view = sim_map.open_view(self._file, size_bytes) if sim_map else None
         self._overslept_us = 0
 
+    # Few values at a time: a function with more than MicroPython has room for on its stack is called
+    # with one from the heap, and to look for it there takes longer than all the rest.
+
+    def check(self, offset, size):
+        """Raises OSError for bytes that are not all in the partition."""
+        if offset < 0 or offset + size > self.size_bytes:
+            raise OSError(-ESP_ERR_INVALID_SIZE, "ESP_ERR_INVALID_SIZE")
+
     def read(self, offset, buf):
-        """Fill `buf` from `offset`; blank beyond the file."""
+        """Fill `buf` from `offset`; blank beyond the file. Raises OSError."""
+        size = len(buf)
+        if offset < 0 or offset + size > self.size_bytes:
+            self.check(offset, size)
         if self._view is None:
             self._read(offset, buf)
         else:
-            sim_map.look(buf, len(buf), self._view, offset, self._length)
+            sim_map.look(buf, size, self._view, offset, self._length)
 
     def _read(self, offset, buf):
         inside = min(max(self._length - offset, 0), len(buf))
@@ -79,25 +97,30 @@ class NorFile:
             self._length = self._file_at
 
     def program(self, offset, data):
-        """Clear the bits that `data` has clear; never set one. Raises PowerCut (sim_power.py)."""
+        """Clear the bits that `data` has clear; never set one. Raises OSError, PowerCut (sim_power.py)."""
         size = len(data)
+        if offset < 0 or offset + size > self.size_bytes:
+            self.check(offset, size)
         if sim_power.begin("program", self._name, size if self._is_slot else 0):
             self._program(offset, memoryview(data)[: size // 2])
             sim_power.cut()
-        if offset == self._length == self._file_at and not sim_world.settings["flash_timing"]:
+        if offset == self._length == self._file_at and not self._is_timed:
             self._file.write(data)  # a stream's next block, and the PC's own time is all it takes
             self._length = self._file_at = offset + size
         else:
             self._program(offset, data)
 
     def _program(self, offset, data):
-        if sim_world.settings["flash_timing"]:
+        if self._is_timed:
             self._take((len(data) + PAGE_BYTES - 1) // PAGE_BYTES * PROGRAM_PAGE_US)
         if offset > self._length:
             self._fill(self._length, offset)  # a block came out of order
         if len(data) == _STEP_BYTES:
             self._program_step(offset, data)
-            return
+        else:
+            self._program_steps(offset, data)
+
+    def _program_steps(self, offset, data):
         view = memoryview(data)
         for at in range(0, len(data), _STEP_BYTES):
             self._program_step(offset + at, view[at : at + _STEP_BYTES])
@@ -107,15 +130,14 @@ class NorFile:
             old = _part(_old, len(data))
             self.read(offset, old)
             if old != _part(_FILL, len(data)):
-                for i in range(len(data)):
-                    old[i] &= data[i]
+                _clear(old, data)
                 data = old
         self._write(offset, data)
 
     def erase(self, sector):
         """Set one 4 KiB sector to ones. Raises PowerCut (sim_power.py)."""
         half = sim_power.begin("erase", self._name)
-        if sim_world.settings["flash_timing"]:
+        if self._is_timed:
             self._take(ERASE_SECTOR_US)
         self._blank(sector * SECTOR_BYTES, SECTOR_BYTES // 2 if half else SECTOR_BYTES)
         if half:

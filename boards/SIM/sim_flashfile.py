@@ -34,6 +34,7 @@ class FlashPart(NorFile):
         self.size_bytes = size_bytes
         self._name = label
         self._is_slot = label.startswith("ota_")
+        self._is_timed = sim_world.settings["flash_timing"]
         self._length = size_bytes
         self._view = uctypes.bytearray_at(address, size_bytes)
         self._overslept_us = 0
@@ -44,7 +45,7 @@ class FlashPart(NorFile):
 
     def _program(self, offset, data):
         """Without an allocation: the collector closes files that nobody holds, and there may be none then."""
-        if sim_world.settings["flash_timing"]:
+        if self._is_timed:
             self._take((len(data) + PAGE_BYTES - 1) // PAGE_BYTES * PROGRAM_PAGE_US)
         _clear(self._view, offset, data, len(data))
 
