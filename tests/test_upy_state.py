@@ -30,7 +30,7 @@ HOT = {
         Mender.stored Mender._retry Mender.note Mender.accept
         Mender._reach Mender._keep Mender._solvable Mender.done Mender.is_mendable
         Mender.report Mender._is_late Mender._passed
-        Mender._find_oldest Mender._stream Mender._is_of_other_kind
+        Mender._oldest_lacking Mender._find_lacking Mender._stream Mender._is_of_other_kind
         Mender._is_ahead""",
     "gapcast_core/generations.py": """
         unit_of symbol_of write_lacks _times write_surplus write_text _write_number write_heard""",

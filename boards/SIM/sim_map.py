@@ -30,10 +30,19 @@ def look(to: ptr8, size: int, flash: ptr8, at: int, length: int):
     target = ptr8(to)
     source = ptr8(int(flash) + at)
     middle = int(to) + inside
-    while int(target) < middle - 3:
-        ptr32(target)[0] = ptr32(source)[0]
-        target = ptr8(int(target) + 4)
-        source = ptr8(int(source) + 4)
+    while int(target) < middle - 31:  # unrolled: an index that is a constant costs nothing
+        to32 = ptr32(target)
+        of32 = ptr32(source)
+        to32[0] = of32[0]
+        to32[1] = of32[1]
+        to32[2] = of32[2]
+        to32[3] = of32[3]
+        to32[4] = of32[4]
+        to32[5] = of32[5]
+        to32[6] = of32[6]
+        to32[7] = of32[7]
+        target = ptr8(int(target) + 32)
+        source = ptr8(int(source) + 32)
     while int(target) < middle:
         target[0] = source[0]
         target = ptr8(int(target) + 1)

@@ -108,7 +108,11 @@ class SimProgress(Progress):
         if sim_world.settings["quiet"]:
             return
         self._emit(
-            "blocks", total=gaps.total, missing=gaps.missing_blocks(), gaps=gaps.gap_count(), map=gap_map(gaps)
+            "blocks",
+            total=gaps.total,
+            missing=gaps.missing_blocks(),
+            gaps=gaps.gap_count(),
+            map=gap_map(gaps),
         )
 
     def stream_over(self, gaps, receiver):

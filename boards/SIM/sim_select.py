@@ -10,14 +10,10 @@ _ON_CPYTHON = sys.implementation.name == "cpython"
 class poll:
     def __init__(self):
         self._poll = _host.poll()
+        self.ipoll = self._poll.poll if _ON_CPYTHON else self._poll.ipoll
 
     def register(self, sock, mask):
         self._poll.register(sock._sock, mask)
 
     def unregister(self, sock):
         self._poll.unregister(sock._sock)
-
-    def ipoll(self, timeout_ms):
-        if _ON_CPYTHON:
-            return self._poll.poll(timeout_ms)
-        return self._poll.ipoll(timeout_ms)

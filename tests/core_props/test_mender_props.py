@@ -56,7 +56,7 @@ def solve(one: mender.Mender, generation: int) -> dict[int, bytes]:
         for i, symbol in enumerate(missing):
             found[blocks[symbol]] = bytes(one.pool.block(i))
             one.gaps.add(blocks[symbol])
-            one.stored(blocks[symbol], 0)
+            one.stored(blocks[symbol])
         generation = one.done()
     return found
 
@@ -70,7 +70,8 @@ def play(script: list[tuple[str, int, object]], capacity: int, forged: bool) -> 
         if kind == "block" and one.gaps.is_missing(number):
             one.gaps.add(number)
             position = max(position, number + 1)
-            generation = one.stored(number, now)
+            one.note(number, now)
+            generation = one.stored(number)
         elif kind in ("symbol", "mixed"):
             assert isinstance(detail, int)
             true = MIXED if kind == "mixed" else PLAN
@@ -89,7 +90,9 @@ def play(script: list[tuple[str, int, object]], capacity: int, forged: bool) -> 
             blocks = one.surplus[: one.surplus_count if count >= 0 else 0]
             assert all(one.gaps.is_missing(block) for block in blocks)
             assert len(blocks) == len(set(blocks))
+        assert one._oldest_lacking() == one._find_lacking(), "what was found before still holds"
         solved |= solve(one, generation)
+        assert one._oldest_lacking() == one._find_lacking()
         for which in range(PLAN.count):
             blocks = blocks_of(one.plan, generations.alone(which))
             assert one._missing.counts[which] == sum(map(one.gaps.is_missing, blocks))

@@ -23,7 +23,9 @@ class Progress:
 
     def stream_over(self, gaps, receiver):
         """A multicast session ended; `gaps` is what it left."""
-        print("gapcast: stream over, %d blocks in %d gaps missing" % (gaps.missing_blocks(), gaps.gap_count()))
+        print(
+            "gapcast: stream over, %d blocks in %d gaps missing" % (gaps.missing_blocks(), gaps.gap_count())
+        )
 
     def verified(self, transfer):
         """Every chunk in flash has the right digest (or the raw file is complete)."""

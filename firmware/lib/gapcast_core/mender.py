@@ -58,6 +58,7 @@ class Mender:
         self._woken = False
         self._since = 0  # DATA heard since the last symbol for what was lacking
         self._oldest = 0  # nothing is missing of the generations below
+        self._lacking = NONE  # what _find_lacking found, if it still holds
         self._other = NONE  # unit of the last symbol, when it was of the other kind
 
     def _is_ahead(self, unit, position):
@@ -87,6 +88,7 @@ class Mender:
         else:
             self.plan.mixed = False
         self._heard = NONE
+        self._lacking = NONE
         self._told = 0
         self._since = 0
         self._oldest = 0
@@ -99,9 +101,11 @@ class Mender:
         generation = self._missing.stored(block)
         if generation == NONE:
             self._oldest = 0
+            self._lacking = NONE
             return NONE
         if generation > self._heard:
             return NONE
+        self._lacking = NONE
         found = self._retry(gen.alone(generation))
         other = self._retry(gen.whole(generation))
         return found if found != NONE else other
@@ -145,10 +149,11 @@ class Mender:
         self._wait_ms = self._least_ms
         self.look_ms = now_ms
         self._reach(unit)
-        if gen.first_of(unit) <= self._find_oldest():
+        if gen.first_of(unit) <= self._oldest_lacking():
             self._since = 0
         elif self._since > 0:
             self._since = HEARD_SLACK_BLOCKS
+        self._lacking = NONE
         self._missing.expect(unit // 3, unit % 3 == gen.WHOLE)
         if not self._missing.can_mend(unit):
             return NONE
@@ -161,8 +166,16 @@ class Mender:
             return position
         return max(position, self.plan.end(gen.alone(self._heard)) + 1)
 
-    def _find_oldest(self):
-        """The first generation, of those whose symbols were heard, that lacks some."""
+    def _oldest_lacking(self):
+        """The first generation, of those whose symbols were heard, that lacks some.
+
+        Found once, until a symbol or a block of theirs comes.
+        """
+        if self._lacking == NONE:
+            self._lacking = self._find_lacking()
+        return self._lacking
+
+    def _find_lacking(self):
         while self._oldest < self._generations and not self._missing.of(self._missing.unit(self._oldest)):
             self._oldest += 1
         for generation in range(self._oldest, self._heard + 1):
@@ -174,7 +187,9 @@ class Mender:
     def _reach(self, unit):
         """Symbols of it were heard."""
         last = gen.first_of(unit) + (unit % 3 == gen.WHOLE)
-        self._heard = max(self._heard, min(last, self._generations - 1))
+        if last > self._heard:
+            self._heard = min(last, self._generations - 1)
+            self._lacking = NONE
 
     def _keep(self, unit, number, view):
         need = min(self._missing.of(unit), self.pool.capacity)
@@ -202,6 +217,7 @@ class Mender:
         """The unit was solved and its blocks are stored. The next that can be, or NONE."""
         self.pool.release(self.solving)
         self.solving = NONE
+        self._lacking = NONE
         self.solved += 1
         for unit in range(gen.whole(max(self._heard, 0)) + 1):
             if self._solvable(unit) != NONE:
@@ -263,7 +279,7 @@ class Mender:
         """Whether what was reported should have come by now."""
         if self._woken or now_ms - self._frame_ms >= self._pause_ms:
             return self._lacked or self._said or self._told == self._generations
-        return self._find_oldest() <= self._heard and self._since >= HEARD_SLACK_BLOCKS
+        return self._since >= HEARD_SLACK_BLOCKS and self._oldest_lacking() <= self._heard
 
     def _passed(self, position):
         """Generations whose blocks, and the first symbols for them, have gone by."""

@@ -71,9 +71,10 @@ class Missing:
 
     def of(self, unit):
         """Blocks missing of a unit."""
-        generation = first_of(unit)
-        if unit % 3 != WHOLE:
-            return self.counts[generation]
+        generation = unit // 3 * 2
+        kind = unit % 3
+        if kind != WHOLE:
+            return self.counts[generation + kind]
         return self.counts[generation] + self.counts[generation + 1]
 
     def next(self, generation, block):

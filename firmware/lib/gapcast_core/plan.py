@@ -103,6 +103,9 @@ class Plan:
         """The blocks of a generation; none when there is no such."""
         if generation >= self.count:
             return 0
+        if not self.mixed:
+            left = self.total_blocks - generation * self.k
+            return left if left < self.k else self.k
         return (self.last(generation) - self.origin(generation)) // self.step(generation) + 1
 
     def first(self, unit):
@@ -124,6 +127,8 @@ class Plan:
     def block(self, unit, j):
         """The number of the block that is data symbol j of a unit."""
         generation = first_of(unit)
+        if not self.mixed:
+            return generation * self.k + j + 1
         if unit % 3 == WHOLE and j >= self.blocks(generation):
             j -= self.blocks(generation)
             generation += 1
