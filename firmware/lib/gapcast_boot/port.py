@@ -27,9 +27,10 @@ _COLLECT_BYTES = 4096
 _QUIET_ERRNOS = (errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNREFUSED)
 _IP_ADD_MEMBERSHIP = getattr(socket, "IP_ADD_MEMBERSHIP", 35)
 
-ticks_us = time.ticks_us  # a moment; wraps
-ticks_diff = time.ticks_diff  # (later, earlier): microseconds between two of them
-_ticks_ms = time.ticks_ms
+# Functions of their own would only cost calls. CPython has none of these, unless it plays a board.
+ticks_us = getattr(time, "ticks_us", None)  # a moment; wraps
+ticks_diff = getattr(time, "ticks_diff", None)  # (later, earlier): the time between two of them
+_ticks_ms = getattr(time, "ticks_ms", None)
 
 
 class Clock:
