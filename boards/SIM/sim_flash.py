@@ -22,6 +22,7 @@ PAGE_BYTES = 256
 # W25Q-JV class, typical (facts: esp32-micropython section 4).
 ERASE_SECTOR_US = 45000
 PROGRAM_PAGE_US = 600
+_len = len  # found at once: a builtin is looked for here first, where it is not
 _STEP_BYTES = 1024  # at most so much at a time: these buffers lie in the heap that the client has to live in
 _FILL = memoryview(b"\xff" * _STEP_BYTES)
 _old = memoryview(bytearray(_STEP_BYTES))
@@ -65,7 +66,7 @@ class NorFile:
 
     def read(self, offset, buf):
         """Fill `buf` from `offset`; blank beyond the file. Raises OSError."""
-        size = len(buf)
+        size = _len(buf)
         if offset < 0 or offset + size > self.size_bytes:
             self.check(offset, size)
         if self._view is None:
@@ -98,7 +99,7 @@ class NorFile:
 
     def program(self, offset, data):
         """Clear the bits that `data` has clear; never set one. Raises OSError, PowerCut (sim_power.py)."""
-        size = len(data)
+        size = _len(data)
         if offset < 0 or offset + size > self.size_bytes:
             self.check(offset, size)
         if sim_power.begin("program", self._name, size if self._is_slot else 0):

@@ -66,6 +66,12 @@ def _plug_in():
 
     sys.modules["socket"] = sim_socket
     sys.modules["select"] = sim_select
+    try:
+        import sim_sha
+    except (ImportError, OSError):  # CPython, or a PC without OpenSSL
+        pass
+    else:
+        sys.modules["hashlib"] = sim_sha
     _seed_radio()
 
 

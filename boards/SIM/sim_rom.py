@@ -20,7 +20,7 @@ MAP_PRIVATE = 2
 MAP_FAILED = -1
 # Running, imports the client, is not used; and what only a chip with one flash file has (sim_chip.py).
 _UNLEARNT = ("sim_rom", "sim_report", "gapcast_core.fec_plain", "sim_chip", "sim_console", "sim_facade")
-_UNLEARNT += ("sim_flashfile", "sim_friendly", "sim_inisetup", "sim_nvsflash", "sim_repl")
+_UNLEARNT += ("sim_sha", "sim_flashfile", "sim_friendly", "sim_inisetup", "sim_nvsflash", "sim_repl")
 
 
 def mount(path):

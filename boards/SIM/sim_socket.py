@@ -35,6 +35,7 @@ _ON_CPYTHON = sys.implementation.name == "cpython"
 _SO_RCVBUF = 8
 _IP_MULTICAST_ALL = 49
 _STEP_MS = 100
+_len = len  # found at once: a builtin is looked for here first, where it is not
 _FOREVER_MS = 1 << 29
 # What Linux charges a queue for one datagram of some 1 KiB; setsockopt doubles its argument.
 _SKB_BYTES = 2304
@@ -199,7 +200,7 @@ class socket:
         """Bytes read, None after a short timeout, 0 for ever once an empty datagram came."""
         if self._deaf:
             return 0
-        full = len(buf)
+        full = _len(buf)
         if _recv is None or self._new:
             self._check()
             length = self._receive(buf, full)
