@@ -36,7 +36,7 @@ def open_mended(download, answer, local_ip, name):
 def _make_pool(blksize):
     """As large as the heap allows; None when it is too small: mending must not cost the download."""
     for symbols in POOL_SYMBOLS:
-        if port.heap_free() < symbols * _SYMBOL_BYTES * blksize // 1024 + SPARE_BYTES:
+        if not port.has_free(symbols * _SYMBOL_BYTES * blksize // 1024 + SPARE_BYTES):
             continue
         try:
             return fec.Pool(blksize, symbols)
@@ -66,6 +66,8 @@ class MendedSession(Session):
         self._tell(0)  # "I am here, and can be mended"
 
     def run(self):
+        # A collection takes as long as several frames, and what the session leaves for it is short-lived.
+        often = port.collect_often(False)
         try:
             super().run()
         except MemoryError:  # then without symbols
@@ -73,6 +75,7 @@ class MendedSession(Session):
             self.rx.end = receiver.SILENCE
         finally:
             self.mender = self._pool = None  # verifying needs the memory
+            port.collect_often(often)
 
     def _groups(self):
         offer = self._answer.offer

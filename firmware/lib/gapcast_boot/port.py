@@ -22,7 +22,7 @@ NO_WAIT = 0  # a timeout: what is not there at once is EAGAIN
 DEAF = -1  # frames(): this socket will never hear again, open a new one
 _CONTROL_BYTES = 512
 _SMALL_HEAP_BYTES = 256 * 1024
-_COLLECT_BYTES = 4096
+_COLLECT_BYTES = 4096 if sys.maxsize <= 0x7FFFFFFF else 8192  # objects of a 64-bit PC take twice the room
 
 _QUIET_ERRNOS = (errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNREFUSED)
 _IP_ADD_MEMBERSHIP = getattr(socket, "IP_ADD_MEMBERSHIP", 35)
@@ -61,10 +61,12 @@ def random_below(limit):
     return random.getrandbits(16) % limit
 
 
-def heap_free():
-    """Bytes of the heap that are free, after a collection."""
+def has_free(size_bytes):
+    """Whether so much of the heap is free, after a collection if need be."""
+    if not hasattr(gc, "mem_free") or gc.mem_free() >= size_bytes:
+        return True
     gc.collect()
-    return gc.mem_free() if hasattr(gc, "mem_free") else 1 << 30
+    return gc.mem_free() >= size_bytes
 
 
 def collect():
@@ -73,13 +75,17 @@ def collect():
 
 
 def collect_often(often):
-    """Whether the collector comes after so few bytes that what lives long stays together.
+    """Whether the collector comes after so few bytes that what lives long stays together; whether it did.
 
     Otherwise it comes when the heap is full, and what was allocated last before that, at its end, splits what
     is free then. Only in a small heap: in PSRAM one collection takes a tenth of a second and more.
     """
-    if hasattr(gc, "threshold") and (not often or gc.mem_alloc() + gc.mem_free() < _SMALL_HEAP_BYTES):
+    if not hasattr(gc, "threshold"):
+        return False
+    did = gc.threshold() >= 0
+    if not often or gc.mem_alloc() + gc.mem_free() < _SMALL_HEAP_BYTES:
         gc.threshold(_COLLECT_BYTES if often else -1)
+    return did
 
 
 def drop(*names):
@@ -87,12 +93,15 @@ def drop(*names):
 
     On CPython a module stays: its heap is not 100 KB, and tests look at it.
     """
-    if sys.implementation.name == "micropython":
-        for name in names:
-            sys.modules.pop(name, None)
-            package, _dot, module = name.partition(".")
-            if hasattr(sys.modules.get(package), module):
-                delattr(sys.modules[package], module)
+    if sys.implementation.name != "micropython":
+        return
+    loaded = False
+    for name in names:
+        loaded = sys.modules.pop(name, None) is not None or loaded
+        package, _dot, module = name.partition(".")
+        if hasattr(sys.modules.get(package), module):
+            delattr(sys.modules[package], module)
+    if loaded:
         gc.collect()
 
 

@@ -221,7 +221,7 @@ class Transfer:
     def _open_session(self, answer):
         """A session with repair symbols, or without when the server has none or memory is short."""
         port.drop(*_READING)
-        if answer.offer.repair_group is not None and port.heap_free() >= MENDING_BYTES:
+        if answer.offer.repair_group is not None and port.has_free(MENDING_BYTES):
             try:
                 from .mending import open_mended
 

@@ -64,7 +64,8 @@ class Pool:
         # symbols is done to these in the same pass, so there is no matrix besides.
         self._row_bytes = blksize + (capacity + _STEP_BYTES - 1) // _STEP_BYTES * _STEP_BYTES
         quads = (capacity + _LANES - 1) // _LANES
-        self._quads = [_words(self._row_bytes) for _quad in range(quads)]
+        words = _words(self._row_bytes)
+        self._quads = [words] + [words[:] for _quad in range(quads - 1)]
         self._active = [
             bytearray(_LANES) for _quad in range(quads)
         ]  # symbols being decoded, by quad and lane

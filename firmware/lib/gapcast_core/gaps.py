@@ -40,8 +40,8 @@ class GapList:
         self.next_block = 1
         self._capacity = capacity
         self._count = 0
-        self._first = array(code, [0] * capacity)
-        self._length = array(code, [0] * capacity)
+        self._first = array(code, bytes(capacity * (4 if wide else 2)))
+        self._length = self._first[:]
         self._missing = 0  # blocks in the pairs, the tail not counted
         self.merges = 0  # how often memory ran out and gaps were merged
 
