@@ -18,6 +18,7 @@ PORT = 69
 SERVER = [sys.executable, "-m", "gapcast", "serve"]
 START_MARGIN_S = 0.2  # every board looks every 10 ms whether it may start
 MANY = 20  # boards: more of them run in the MicroPython that takes the least time
+LARGE_HEAP_BYTES = 512 * 1024  # of these: as a board with PSRAM, which needs no collector so often
 _TICKS_MASK = (1 << 30) - 1  # MicroPython's ticks_ms on 32 bits: milliseconds of CLOCK_MONOTONIC
 _PLAUSIBLE_MS = 5000
 
@@ -61,7 +62,7 @@ class Gapcast(Contestant):
         for host in stage.hosts:
             spec = self._spec(stage, host)
             prepare(spec, self._factory)
-            argv = runtime.command(spec.folder, spec.heap_bytes)
+            argv = runtime.command(spec.folder, LARGE_HEAP_BYTES if runtime is self._quick else None)
             environment = dict(runtime.environment)
             run.receivers.append(run.crew.start(host, argv, _on_board, environment=environment))
         run.await_ready(run.receivers, "a board")
