@@ -5,6 +5,7 @@ import json
 import sys
 import time
 
+import sim_exit
 import sim_power
 import sim_socket
 import sim_world
@@ -33,6 +34,8 @@ class Reporter:
 
     def measure(self):
         """Collect, and look how much is left in use."""
+        if not sim_world.settings["weigh"]:
+            return
         start_us = time.ticks_us()
         gc.collect()
         used = gc.mem_alloc()
@@ -147,6 +150,8 @@ class SimProgress(Progress):
             repaired_bytes=transfer.repaired_bytes,
             heap_peak_bytes=self._reporter.heap_peak_bytes,
         )
+        if sim_world.settings["off_when_verified"]:
+            sim_exit.leave(0)
 
     def kept(self, blocks, total):
         """So many of the image's blocks were right in flash before anything was fetched."""

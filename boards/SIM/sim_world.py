@@ -25,6 +25,8 @@ DEFAULTS = {
     "cut_half": False,
     "raw": None,  # fetch this plain file instead of an image
     "quiet": False,  # tell of no progress between two phases
+    "weigh": True,  # look at each change of phase how much of the heap is in use
+    "off_when_verified": False,  # the power goes then
 }
 
 settings = dict(DEFAULTS)

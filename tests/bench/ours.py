@@ -80,6 +80,8 @@ class Gapcast(Contestant):
             go_file=stage.work / "go",
             allow_unsigned=True,
             quiet=True,
+            weigh=not self._runtime_for(stage.case.receivers).is_64_bit,
+            off_when_verified=True,
         )
 
     def go(self, run: Run) -> None:
@@ -111,8 +113,6 @@ def _on_board(member: Member, line: str, now: float) -> None:
     elif kind == "verified":
         member.done_at = told_at(event["ms"], now)
         member.heap_bytes = event.get("heap_peak_bytes", 0)
-        # Its restart reads the whole image once more, on cores that boards still at work need.
-        member.end()
 
 
 def told_at(ticks_ms: int, now: float) -> float:

@@ -144,6 +144,22 @@ def test_rounds_are_no_closer_than_the_gathering_and_end() -> None:
     assert all(gap >= REPEAT_S - 1e-6 for gap in gaps)
 
 
+def test_when_the_others_have_answered_who_lost_it_waits_no_longer() -> None:
+    net = Net()
+    desk = Desk(net)
+    heard: list[bytes] = []
+
+    def first(data: bytes) -> bool:
+        heard.append(data)
+        return data[1] == wire.OP_DATA and sum(each[1] == wire.OP_DATA for each in heard) == 1
+
+    takers = fleet(net, 10)
+    takers[4].link.drop = first
+    net.run(1.0, until=lambda: all(taker.done for taker in takers))
+    one, other = desk.rounds()
+    assert GATHER_S - 1e-6 <= other - one < REPEAT_S - 0.01
+
+
 def test_a_trickle_costs_no_more_than_a_round_each_gathering() -> None:
     net = Net()
     desk = Desk(net)

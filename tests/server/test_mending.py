@@ -235,6 +235,18 @@ def test_what_several_late_boards_missed_is_sent_to_all_of_them_again(loss: floa
     assert bench.air < (1.4 if not loss else 1.6), "140 blocks once more, and not eight times"
 
 
+def test_the_stream_ends_with_its_last_block_whoever_hears_it() -> None:
+    """The master never does: nobody waits for its word."""
+    bench = Bench(400)
+    boards = bench.boards(6, 0.1)
+    radio = boards[0].link.drop
+    boards[0].link.drop = lambda data: (data[1] == 3 and data[2] << 8 | data[3] == 400) or radio(data)
+    bench.play()
+    bench.over()
+    [event] = bench.server.events("stream_end")
+    assert event.datagrams == 400, "not one to ask the master whether it is at the end"
+
+
 def test_a_burst_of_loss_at_the_master_stops_nobody() -> None:
     bench = Bench(700)
     boards = bench.boards(6, 0.05)

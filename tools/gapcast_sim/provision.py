@@ -43,7 +43,10 @@ class BoardSpec:
     at_s: float = 0.0
     go_file: Path | None = None  # see boards/SIM/sim_world.py
     raw: bool = False
-    quiet: bool = False  # tell of no progress between two phases: that takes this machine's time, too
+    # These three are for benches, where what is not needed would take this machine's time.
+    quiet: bool = False  # tell of no progress between two phases
+    weigh: bool = True  # look at each change of phase how much of the heap is in use
+    off_when_verified: bool = False
     limit_s: float = 300.0
     keys: tuple[str, ...] = ()  # trusted: base64 of the moduli, as in gapcast.json
     allow_unsigned: bool = False
@@ -95,6 +98,8 @@ class BoardSpec:
             "go_file": str(self.go_file.absolute()) if self.go_file else None,
             "raw": self.raw,
             "quiet": self.quiet,
+            "weigh": self.weigh,
+            "off_when_verified": self.off_when_verified,
             "wifi": self.wifi,
             "wifi_ms": self.wifi_ms,
             "reset_cause": reset_cause,

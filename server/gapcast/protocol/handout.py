@@ -19,6 +19,7 @@ from gapcast_core.wire import pack_data, parse_ack, parse_error
 GATHER_S = 0.03  # from a round's first request to its DATA, and between two rounds: 40 kB/s at most
 QUIET_S = 0.01  # less when all have answered, and nobody came for so long
 REPEAT_S = 0.05  # for an ACK: a fleet answers all at once, and each of its ACKs takes its time on the air
+# Less when some have answered, and none for QUIET_S.
 ROUNDS = 5  # for one board: with 20 % loss one in 3000 misses all; a board waits 300 ms for them
 IDLE_S = 1.0  # a fleet's stragglers find the group again; then it is free for others
 
@@ -43,6 +44,7 @@ class Handout:
         self._gather_from: float | None = None  # the first request since the last round
         self._joined_at = now
         self._round_at = float("-inf")
+        self._complete_at = float("-inf")
         self._heard_at = now
         self._total_joined = self._total_complete = self._total_rounds = 0
         self._strangers = Strangers()
@@ -130,6 +132,7 @@ class Handout:
             self._rounds[member] = ROUNDS
         if number == self._total:
             self._total_complete += 1
+            self._complete_at = now
             self._retire(member)
 
     # ---- rounds ----
@@ -166,7 +169,10 @@ class Handout:
     def _due(self) -> float:
         """When the next round begins. Only those that were heard count: nobody is sent DATA unproven."""
         if self._gather_from is None:
-            return self._round_at + REPEAT_S
+            due = self._round_at + REPEAT_S
+            if self._complete_at > self._round_at:  # there are answers: who has none by then has lost it
+                due = min(due, max(self._round_at + GATHER_S, self._complete_at + QUIET_S))
+            return due
         due = self._gather_from + GATHER_S
         if self._roster.proven == len(self._roster):
             due = min(due, self._joined_at + QUIET_S)

@@ -10,6 +10,10 @@ from gapcast.protocol.planner import pair_is_cheaper, pairs_are_cheaper, should_
 from gapcast_core.plan import Plan
 
 CAUTION = -0.3  # of the spread between boards, how much more than expected is sent before they report
+# The same after the stream, where the air would else be idle until they do.
+END_CAUTION = 0.8
+LAST_GENERATIONS = 3  # not paired: nothing else is done while a board solves them, twice as long for a pair
+SPARE_LOSSES = 0.1  # so many symbols expected to be lost by boards that need them are worth one more then
 
 
 def are_worth_mending(boards: Collection[Needs], passed: int, blksize: int) -> bool:
@@ -29,7 +33,7 @@ def is_pair_cheaper(boards: Collection[Needs], plan: Plan, generation: int) -> b
 
     Of interleaved generations most boards have told before their symbols are due.
     """
-    if generation + 1 >= plan.count:
+    if generation + 1 >= plan.count or (not plan.mixed and generation + LAST_GENERATIONS >= plan.count):
         return False
     told = [board.known[generation : generation + 2] for board in boards]
     needs = [(pair[0], pair[1]) for pair in told if len(pair) == 2]
@@ -48,19 +52,20 @@ def neediest(boards: Collection[Needs], plan: Plan, has_symbols: Callable[[int],
     return int(last)
 
 
-def symbols_needed(boards: Collection[Needs], plan: Plan, unit: int, sent: int) -> int:
+def symbols_needed(boards: Collection[Needs], plan: Plan, unit: int, sent: int, ended: bool) -> int:
     """Symbols to send of a unit so that the neediest board is expected to have enough.
 
     Args:
         sent: of this unit, so far.
+        ended: the stream is over: nothing is sent while reports of one more symbol lost come in.
     """
-    caution = CAUTION * math.sqrt(2 * math.log(len(boards) or 1))
+    caution = (END_CAUTION if ended else CAUTION) * math.sqrt(2 * math.log(len(boards) or 1))
     generations = generations_of(plan, unit)
     blocks = [plan.blocks(generation) for generation in generations]
     first, last = generations[0], generations[-1]
-    wants = (
-        board.wants(generations, blocks, sent, caution)
-        for board in boards
-        if board.lacks(first) or board.lacks(last)
-    )
+    lacking = [board for board in boards if board.lacks(first) or board.lacks(last)]
+    spare = 0
+    if ended:
+        spare = sum(board.loss * board.told(generations) for board in lacking) > SPARE_LOSSES
+    wants = (board.wants(generations, blocks, sent, caution, spare) for board in lacking)
     return math.floor(max(wants, default=0.0) + 0.5)

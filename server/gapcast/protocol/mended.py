@@ -135,10 +135,16 @@ class Mended(Membership):
         number, payload = self._mending.next_data(now)
         return Datagram(pack_data(number, payload), self._repair_group)
 
-    def _note_stream(self, sent: Datagram | None, now: float) -> None:
-        """DATA of the stream was sent."""
-        if sent is not None and self._mending is not None and self._mastery.streaming:
-            self._mending.streamed(int.from_bytes(sent.data[2:4], "big"), self._mastery.stream.top, now)
+    def _note_stream(self, sent: Datagram | None, now: float) -> bool:
+        """DATA of the stream was sent. True when that was its end: all whom it was for are mended on."""
+        mending = self._mending
+        if sent is None or mending is None or not self._mastery.streaming:
+            return False
+        top = self._mastery.stream.top
+        mending.streamed(int.from_bytes(sent.data[2:4], "big"), top, now)
+        if top < mending.plan.total_blocks or not (mending.is_worth_it and self._mastery.stream.lead):
+            return False
+        return not self._roster.any(lambda member: member.heard and not self._reports(member))
 
     def _mending_deadline(self) -> float | None:
         return self._mending.deadline() if self._mending is not None else None

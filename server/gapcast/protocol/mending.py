@@ -248,7 +248,9 @@ class Mending:
         while self._budget <= 0 and self._open:
             self._at = min(self._open)
             self._open.remove(self._at)
-            needed = symbols_needed(self._boards.values(), self.plan, self._at, self._sent[self._at])
+            needed = symbols_needed(
+                self._boards.values(), self.plan, self._at, self._sent[self._at], self._ended
+            )
             self._budget = min(needed, self._left(self._at))
         return self._budget > 0
 

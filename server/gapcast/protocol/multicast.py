@@ -87,7 +87,8 @@ class Session(Paced):
                 self._note_symbol(now)
                 return self._next_symbol(now)
             self._note_block(now)
-            self._note_stream(datagram := self._feed.next_data(now), now)
+            if self._note_stream(datagram := self._feed.next_data(now), now):
+                self._end_stream(now)
             return datagram
         except ContentChangedError:
             told = pack_error(ERR_UNDEFINED, "file changed")

@@ -77,20 +77,27 @@ class Needs:
         self.lessons += 1
         self.loss = min(max(self.loss + (lost - self.loss) * weight, 0.0), LOSS_MAX)
 
-    def wants(self, generations: range, blocks: list[int], sent: int, caution: float) -> float:
+    def told(self, generations: range) -> int:
+        """Symbols that it said to lack of a unit."""
+        return sum(self.known[generations.start : generations.stop])
+
+    def wants(
+        self, generations: range, blocks: list[int], sent: int, caution: float, spare: int = 0
+    ) -> float:
         """Symbols still to send of a unit so that it is expected to have enough.
 
         Args:
             generations: that the unit is made of, and how many blocks each has.
             sent: of this unit, so far.
             caution: deviations more than the mean that it is taken to lack where it has not told.
+            spare: symbols more than the mean where it has.
         """
         told = len(self.known) - generations.start
         if told >= len(blocks):
-            lack: float = sum(self.known[generations.start : generations.stop])
+            lack: float = self.told(generations)
             if not lack:
                 return 0.0
-            sent -= self.base[generations.stop - 1]
+            sent -= self.base[generations.stop - 1] + spare
         else:
             untold = sum(blocks[max(told, 0) :])
             lack = sum(self.known[generations.start :]) if told > 0 else 0
