@@ -9,6 +9,8 @@ from gapcast.protocol.members import Roster
 from gapcast.protocol.settings import Settings
 
 QUIET_S = 0.04  # boards switched on together are that close: who comes later joins the running stream
+# The same when it is known who asked for the header: a board has to look at its flash before it joins.
+ASKED_QUIET_S = 0.02
 # While boards come in so close behind one another the stream waits longer: who joins during the first
 # generations costs all of them as many blocks more as it missed.
 LONGEST_S = 0.6
@@ -71,4 +73,4 @@ class Gathering:
         seen = self.expected(now) if self.expected is not None else None
         if seen is None or not seen.hosts:
             return self._joined_at + QUIET_S
-        return seen.latest + QUIET_S if seen.hosts <= self._here else self._latest_start()
+        return seen.latest + ASKED_QUIET_S if seen.hosts <= self._here else self._latest_start()
