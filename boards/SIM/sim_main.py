@@ -21,7 +21,6 @@ def main(folder):
     _plug_in()
 
     import esp32
-    import sim_app
     import sim_world
 
     slot = esp32.sim_power_on()
@@ -45,6 +44,8 @@ def main(folder):
     preboot_us = time.ticks_diff(time.ticks_us(), start_us) - reporter.own_us
     # From here on next to nothing is believed: see tools/gapcast_sim/events.py.
     reporter.emit("application", preboot_us=preboot_us)
+    import sim_app  # no board has its application loaded before
+
     _start(sim_app, esp32.Partition(esp32.Partition.RUNNING), sim_app.Board(reporter, slot))
 
 
@@ -66,12 +67,13 @@ def _plug_in():
 
     sys.modules["socket"] = sim_socket
     sys.modules["select"] = sim_select
-    try:
-        import sim_sha
-    except (ImportError, OSError):  # CPython, or a PC without OpenSSL
-        pass
-    else:
-        sys.modules["hashlib"] = sim_sha
+    if sys.maxsize > 0x7FFFFFFF:  # a 32-bit process would not find it, and it takes room
+        try:
+            import sim_sha
+
+            sys.modules["hashlib"] = sim_sha
+        except (ImportError, OSError):  # CPython, or a PC without OpenSSL
+            pass
     _seed_radio()
 
 

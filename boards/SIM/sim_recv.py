@@ -4,33 +4,34 @@ Its own sockets take three: to find that there is nothing, to wait, and to read.
 of a PC.
 """
 
-import errno
 import os
 import struct
 
 import ffi
+from micropython import const
 
-_MSG_DONTWAIT = 0x40
-_SOL_SOCKET = 1
-_SO_RCVTIMEO = 20
-_EINTR = 4
+_MSG_DONTWAIT = const(0x40)
+_SOL_SOCKET = const(1)
+_SO_RCVTIMEO = const(20)
+_EINTR = const(4)
+_EAGAIN = const(11)
 
 recv = ffi.open(None).func("l", "recv", "ipli")  # descriptor, buffer, its bytes, flags: bytes read, or -1
-_errno = os.errno
 
 
-def set_timeout(sock, timeout_ms):
+def flags(sock, timeout_ms):
     """So long recv() waits at this socket, None is for ever; the flags that it wants for that."""
     if timeout_ms == 0:
         return _MSG_DONTWAIT
-    seconds, left_ms = divmod(timeout_ms or 0, 1000)
-    sock.setsockopt(_SOL_SOCKET, _SO_RCVTIMEO, struct.pack("@ll", seconds, left_ms * 1000))
+    timeout_ms = timeout_ms or 0
+    timeval = struct.pack("@ll", timeout_ms // 1000, timeout_ms % 1000 * 1000)
+    sock.setsockopt(_SOL_SOCKET, _SO_RCVTIMEO, timeval)
     return 0
 
 
 def is_timeout():
     """Why recv() gave -1: its time was up (True), or a signal came (False). Raises OSError for all else."""
-    number = _errno()
-    if number not in (errno.EAGAIN, _EINTR):
+    number = os.errno()
+    if number not in (_EAGAIN, _EINTR):
         raise OSError(number)
-    return number == errno.EAGAIN
+    return number == _EAGAIN

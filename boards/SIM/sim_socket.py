@@ -17,12 +17,10 @@ import sys
 import sim_filter
 import sim_world
 
-try:
+if sys.implementation.name == "cpython":
+    import sim_cpython as sim_recv
+else:
     import sim_recv
-
-    _recv = sim_recv.recv
-except ImportError:  # CPython
-    _recv = None
 
 AF_INET = _host.AF_INET
 SOCK_DGRAM = _host.SOCK_DGRAM
@@ -32,6 +30,7 @@ IPPROTO_IP = 0
 IP_ADD_MEMBERSHIP = 35
 
 _ON_CPYTHON = sys.implementation.name == "cpython"
+_recv = sim_recv.recv
 _SO_RCVBUF = 8
 _IP_MULTICAST_ALL = 49
 _STEP_MS = 100
@@ -88,10 +87,8 @@ class socket:
         if kind != SOCK_DGRAM:
             raise OSError(errno.EINVAL, "only UDP")
         self._sock = _host.socket(AF_INET, SOCK_DGRAM)
-        if _recv is None:
-            self._sock.setblocking(False)
-        self._descriptor = self._sock.fileno()
-        self._flags = 0
+        self._handle = self._sock if _ON_CPYTHON else self._sock.fileno()
+        self._flags = sim_recv.flags(self._sock, None)
         queue = sim_world.settings["rx_queue"] or _HOST_QUEUE
         self._sock.setsockopt(SOL_SOCKET, _SO_RCVBUF, queue * _SKB_BYTES // 2)
         self._poll = select.poll()
@@ -155,8 +152,7 @@ class socket:
             self._timeout_ms = 0
         else:
             self._timeout_ms = (self._retries + 1) * _STEP_MS
-        if _recv is not None:
-            self._flags = sim_recv.set_timeout(self._sock, None if seconds is None else self._timeout_ms)
+        self._flags = sim_recv.flags(self._sock, None if seconds is None else self._timeout_ms)
 
     def setblocking(self, blocking):
         self.settimeout(None if blocking else 0)
@@ -173,14 +169,11 @@ class socket:
 
     def _ready(self):
         """Wait for a datagram; False after the timeout. A socket neither bound nor connected cannot."""
-        self._check()
+        if self._new:
+            raise OSError(errno.ENOTCONN, "ENOTCONN")
         for _event in self._wait(self._timeout_ms):
             return True
         return False
-
-    def _check(self):
-        if self._new:
-            raise OSError(errno.ENOTCONN, "ENOTCONN")
 
     def recvfrom(self, size):
         if self._deaf:
@@ -200,60 +193,34 @@ class socket:
         """Bytes read, None after a short timeout, 0 for ever once an empty datagram came."""
         if self._deaf:
             return 0
+        if self._new:
+            raise OSError(errno.ENOTCONN, "ENOTCONN")
         full = _len(buf)
-        if _recv is None or self._new:
-            self._check()
-            length = self._receive(buf, full)
-        else:
-            length = _recv(self._descriptor, buf, full, self._flags)
-            if length == full and not self._lost_next:
-                counts[0] += 1
-                return length
-            if length < 0:
-                length = self._receive_again(buf, full)
+        length = _recv(self._handle, buf, full, self._flags)
+        if length == full and not self._lost_next:
+            counts[0] += 1
+            return length
         return self._fill(buf, full, length)
 
-    def _receive_again(self, buf, size):
-        """As _receive, when the host's recv() has just failed."""
-        return None if sim_recv.is_timeout() else self._receive(buf, size)
-
     def _fill(self, buf, full, length):
-        """Go on after a first datagram of `length` bytes, or none in time, until the buffer is full."""
+        """Go on, from what the first recv() gave, until the buffer is full."""
         filled = 0
         rest = buf
-        while length:
-            counts[0] += 1
-            if self._survives():
-                filled += length
-                if filled == full:
-                    return filled
-                rest = memoryview(buf)[filled:]
-            length = self._receive(rest, full - filled)
-        if length is not None:
-            self._deaf = True
-        elif self._retries:
+        while length >= 0 or not sim_recv.is_timeout():
+            if length == 0:
+                self._deaf = True
+                return filled
+            if length > 0:
+                counts[0] += 1
+                if self._survives():
+                    filled += length
+                    if filled == full:
+                        return filled
+                    rest = memoryview(buf)[filled:]
+            length = _recv(self._handle, rest, full - filled, self._flags)
+        if self._retries:
             raise OSError(errno.ETIMEDOUT, "timeout")
-        elif not filled:
-            return None
-        return filled
-
-    def _receive(self, buf, size):
-        """One datagram into the buffer: its bytes, or None when none came in time."""
-        while _recv is not None:
-            length = _recv(self._descriptor, buf, size, self._flags)
-            if length >= 0:
-                return length
-            if sim_recv.is_timeout():
-                return None
-        return self._receive_cpython(buf)
-
-    def _receive_cpython(self, buf):
-        while self._ready():
-            try:
-                return self._sock.recv_into(buf)
-            except BlockingIOError:  # what was there was damaged
-                pass
-        return None
+        return filled or None
 
     def _survives(self):
         """False when the radio lost this datagram (multicast only: unicast is repeated by Wi-Fi)."""

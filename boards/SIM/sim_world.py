@@ -5,6 +5,7 @@ client under test never sees this module: it sees esp32, machine, network and so
 """
 
 import json
+import sys
 
 DEFAULTS = {
     "ip": "127.0.0.1",
@@ -29,7 +30,8 @@ DEFAULTS = {
     "off_when_verified": False,  # the power goes then
 }
 
-settings = dict(DEFAULTS)
+# A process of MicroPython is one board, which loads them once, and its heap is small.
+settings = DEFAULTS if sys.implementation.name == "micropython" else dict(DEFAULTS)
 folder = "."
 
 

@@ -35,6 +35,7 @@ def open_mended(download, answer, local_ip, name):
 
 def _make_pool(blksize):
     """As large as the heap allows; None when it is too small: mending must not cost the download."""
+    port.collect()  # in one piece, if there is one
     for symbols in POOL_SYMBOLS:
         if not port.has_free(symbols * _SYMBOL_BYTES * blksize // 1024 + SPARE_BYTES):
             continue
