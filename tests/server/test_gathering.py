@@ -77,7 +77,7 @@ def test_not_for_ever() -> None:
 
 
 def test_somebody_new_who_asks_for_the_header_is_waited_for() -> None:
-    _net, waited = bench({1: 0.01, 2: 0.07}, {1: 0.0, 2: 0.035})
+    _net, waited = bench({1: 0.01, 2: 0.07}, {1: 0.0, 2: 0.017})
     assert 0.06 <= waited < 0.07
 
 
