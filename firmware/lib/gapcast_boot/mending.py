@@ -67,8 +67,6 @@ class MendedSession(Session):
         self._tell(0)  # "I am here, and can be mended"
 
     def run(self):
-        # A collection takes as long as several frames, and what the session leaves for it is short-lived.
-        often = port.collect_often(False)
         try:
             super().run()
         except MemoryError:  # then without symbols
@@ -76,7 +74,6 @@ class MendedSession(Session):
             self.rx.end = receiver.SILENCE
         finally:
             self.mender = self._pool = None  # verifying needs the memory
-            port.collect_often(often)
 
     def _groups(self):
         offer = self._answer.offer

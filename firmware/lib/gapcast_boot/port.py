@@ -22,7 +22,7 @@ NO_WAIT = 0  # a timeout: what is not there at once is EAGAIN
 DEAF = -1  # frames(): this socket will never hear again, open a new one
 _CONTROL_BYTES = 512
 _SMALL_HEAP_BYTES = 256 * 1024
-_COLLECT_BYTES = 4096 if sys.maxsize <= 0x7FFFFFFF else 8192  # objects of a 64-bit PC take twice the room
+_COLLECT_BYTES = 4096
 
 _QUIET_ERRNOS = (errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNREFUSED)
 _IP_ADD_MEMBERSHIP = getattr(socket, "IP_ADD_MEMBERSHIP", 35)
@@ -75,17 +75,13 @@ def collect():
 
 
 def collect_often(often):
-    """Whether the collector comes after so few bytes that what lives long stays together; whether it did.
+    """Whether the collector comes after so few bytes that what lives long stays together.
 
     Otherwise it comes when the heap is full, and what was allocated last before that, at its end, splits what
     is free then. Only in a small heap: in PSRAM one collection takes a tenth of a second and more.
     """
-    if not hasattr(gc, "threshold"):
-        return False
-    did = gc.threshold() >= 0
-    if not often or gc.mem_alloc() + gc.mem_free() < _SMALL_HEAP_BYTES:
+    if hasattr(gc, "threshold") and (not often or gc.mem_alloc() + gc.mem_free() < _SMALL_HEAP_BYTES):
         gc.threshold(_COLLECT_BYTES if often else -1)
-    return did
 
 
 def drop(*names):
