@@ -15,6 +15,7 @@ HEARD_SLACK_BLOCKS = 3  # the same when symbols of it were heard: they come righ
 PAUSE_MS = 8  # silence of the server that asks for a report
 # At a slow rate the same in datagrams, by the mean time between two.
 REPORT_DATAGRAMS = 6
+LOOK_DATAGRAMS = 2
 PAUSE_DATAGRAMS = 4
 MEAN_DATAGRAMS = 64
 SPACING_MAX_MS = 16  # no more of one counts: pauses after the stream are none of its times
@@ -48,6 +49,7 @@ class Mender:
         self._pause_ms = PAUSE_MS
         self._reported_ms = now_ms
         self.look_ms = now_ms  # before that there is nothing to report, but the end
+        self._look_every_ms = LOOK_MS
         self._least_ms = REPORT_MS  # between two reports
         self._wait_ms = REPORT_MS
         self._end_told = 0
@@ -242,7 +244,7 @@ class Mender:
         is_end = at_end != self._end_told
         if not is_end and (now_ms < self.look_ms or now_ms - self._reported_ms < self._wait_ms):
             return NONE
-        self.look_ms = now_ms + LOOK_MS
+        self.look_ms = now_ms + self._look_every_ms
         passed = self._generations if at_end else self._passed(position)
         if not is_end and passed == self._told and not self._is_late(position, now_ms):
             return NONE
@@ -257,6 +259,7 @@ class Mender:
         self._woken = False
         self._since = HEARD_SLACK_BLOCKS - SLACK_BLOCKS
         self._reported_ms = now_ms
+        self._look_every_ms = max(LOOK_MS, LOOK_DATAGRAMS * self._spacing_ms // MEAN_DATAGRAMS)
         self._least_ms = max(REPORT_MS, REPORT_DATAGRAMS * self._spacing_ms // MEAN_DATAGRAMS)
         self._pause_ms = max(PAUSE_MS, PAUSE_DATAGRAMS * self._spacing_ms // MEAN_DATAGRAMS)
         self._told = passed
