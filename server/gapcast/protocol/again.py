@@ -14,7 +14,7 @@ from gapcast.protocol.needs import Needs
 from gapcast.protocol.planner import is_cheaper_to_all
 
 MAX_UNIT_TIMES = 2
-FLIGHT_S = 0.02  # a report cannot know of a block that was sent within this time
+FLIGHT_S = 0.02  # a report cannot know of a unit whose end was sent within this time
 MAX_TIMES = 8  # as often is one block repeated; who still misses it fetches it by unicast
 
 
@@ -26,6 +26,7 @@ class Again:
         self._waiting: deque[int] = deque()
         self._times: dict[int, int] = {}  # at most as many as are allowed in all
         self._sent_at: dict[int, float] = {}
+        self._places: dict[int, int] = {}  # of the last datagram with each
         self._unit_times: dict[int, int] = {}
 
     def __bool__(self) -> bool:
@@ -35,10 +36,10 @@ class Again:
         """Whether that block may be sent once more."""
         return self._left > 0 and self._times.get(block, 0) < MAX_TIMES
 
-    def ask(self, blocks: list[int], now: float) -> None:
-        """A board misses these blocks."""
+    def ask(self, blocks: list[int], seen: int) -> None:
+        """A board misses these blocks, and knows of so many of the session's datagrams."""
         for block in blocks:
-            flying = now - self._sent_at.get(block, -1e9) < FLIGHT_S
+            flying = self._places.get(block, -1) >= seen
             if not flying and self.allows(block) and block not in self._waiting:
                 self._waiting.append(block)
 
@@ -81,10 +82,11 @@ class Again:
             if is_cheaper_to_all(lost[unit], len(blocks)):
                 self.ask_unit(unit, blocks)
 
-    def take(self, now: float) -> int:
-        """The next block to send."""
+    def take(self, place: int, now: float) -> int:
+        """The next block to send, which is so much of the session's datagrams."""
         block = self._waiting.popleft()
         self._left -= 1
         self._times[block] = self._times.get(block, 0) + 1
         self._sent_at[block] = now
+        self._places[block] = place
         return block

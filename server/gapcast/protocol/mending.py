@@ -149,7 +149,7 @@ class Mending:
             board.tell(generation, lack, self._sent[unit] - self._flight.flying(unit, seen))
             if lack and generation < self._opened:
                 self._reopen(unit)
-        self._again.ask([block for block in surplus if block <= self._top], now)
+        self._again.ask([block for block in surplus if block <= self._top], seen)
         self._send_again()
         self._open_passed()
 
@@ -260,7 +260,7 @@ class Mending:
         self.symbols += 1
         self._rest = SPREAD_BLOCKS
         if self._again:
-            block = self._again.take(now)
+            block = self._again.take(self._flight.datagrams, now)
             self._flight.sent(block, now)
             return block, self._blocks.read(block)
         unit, index = self._at, self._sent[self._at]
