@@ -33,6 +33,24 @@ def attributes(source: str, name: str) -> set[str]:
     }
 
 
+def test_no_class_has_a_property() -> None:
+    """MicroPython looks each store into an object up in its class, if that has one (py/objtype.c).
+
+    Three stores cost 0.17 us, and 0.95 us in a class with a property.
+    """
+    found = [
+        f"{path.name}:{node.lineno} {node.name}"
+        for path in sorted(LIBRARY.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and any(map(_is_property, node.decorator_list))
+    ]
+    assert not found
+
+
+def _is_property(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Name) and decorator.id == "property"
+
+
 @pytest.mark.parametrize(
     ("module", "name"),
     [

@@ -70,6 +70,23 @@ HOT = {
 }
 
 
+# What plays the hardware for fifty boards on one PC.
+SIM = Path(__file__).parents[1] / "boards" / "SIM"
+HOT_SIM = {
+    "esp32.py": "Partition.readblocks Partition.writeblocks",
+    "sim_flash.py": "NorFile.read NorFile.program NorFile._program NorFile._program_step NorFile._write",
+    "sim_power.py": "begin",
+    "sim_socket.py": "socket.readinto socket._fill socket._survives",
+}
+
+
+@pytest.mark.parametrize("module", sorted(HOT_SIM))
+def test_nor_does_one_of_the_simulated_hardware(module: str) -> None:
+    found = states(SIM / module)
+    too_large = {name: found[name] for name in HOT_SIM[module].split() if found[name] > MAX_STATE_WORDS}
+    assert not too_large, f"more than {MAX_STATE_WORDS} words"
+
+
 @pytest.mark.parametrize("module", sorted(HOT))
 def test_no_call_takes_its_state_from_the_heap(module: str) -> None:
     found = states(LIB / module)
