@@ -116,11 +116,13 @@ repeats, medians. Compare within a case; absolute figures belong to that machine
   itself; broadcast (udpcast's handshake) is let through too. In bursts: by nftables, 8 frames on average.
   The same for all: on the bridge. All of it alike for all programs.
 - Boards run the real client in MicroPython, one process a board: up to 20 in the build for i386, which is
-  most like a board, more in the one for the machine itself, which takes less of its time. The others are C
-  programs; NORM's driver is Python around its C library. Where many boards share the cores that is what is
-  measured ("the machine was saturated"); at 1 Mbit/s it is not. All files are in memory, and every program's
-  server has the cores before its receivers: it is another machine in the world. A board is switched off when
-  its image is verified. uftp-told is told who its clients are (`-H`), udpcast-fec what the loss is."""
+  most like a board, more in the one for the machine itself, which takes less of its time, with heaps of 512
+  KiB (as with PSRAM: seldom collected) and SHA-256 by the machine's own instructions (as by an ESP32's
+  accelerator). The others are C programs; NORM's driver is Python around its C library. Where many boards
+  share the cores that is what is measured ("the machine was saturated"); at 1 Mbit/s it is not. All files are
+  in memory, and every program's server has the cores before its receivers: it is another machine in the
+  world. A board is switched off when its image is verified. uftp-told is told who its clients are (`-H`),
+  udpcast-fec what the loss is."""
 
 _OURS = """## What it costs us
 

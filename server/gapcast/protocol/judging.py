@@ -12,8 +12,8 @@ from gapcast_core.plan import Plan
 CAUTION = -0.3  # of the spread between boards, how much more than expected is sent before they report
 # The same after the stream, where the air would else be idle until they do.
 END_CAUTION = 0.8
-LAST_GENERATIONS = 3  # not paired: nothing else is done while a board solves them, twice as long for a pair
 SPARE_LOSSES = 0.1  # so many symbols expected to be lost by boards that need them are worth one more then
+LAST_GENERATIONS = 3  # not paired: nothing else is done while a board solves them, twice as long for a pair
 
 
 def are_worth_mending(boards: Collection[Needs], passed: int, blksize: int) -> bool:
