@@ -21,12 +21,13 @@ recv = ffi.open(None).func("l", "recv", "ipli")  # descriptor, buffer, its bytes
 
 def flags(sock, timeout_ms):
     """So long recv() waits at this socket, None is for ever; the flags that it wants for that."""
-    if timeout_ms == 0:
-        return _MSG_DONTWAIT
-    timeout_ms = timeout_ms or 0
-    timeval = struct.pack("@ll", timeout_ms // 1000, timeout_ms % 1000 * 1000)
+    if timeout_ms is None:
+        wait_us = 0
+    else:
+        wait_us = 1000 * timeout_ms or 1  # MicroPython's own recv has no flags: what was ready may be damaged
+    timeval = struct.pack("@ll", wait_us // 1000000, wait_us % 1000000)
     sock.setsockopt(_SOL_SOCKET, _SO_RCVTIMEO, timeval)
-    return 0
+    return _MSG_DONTWAIT if timeout_ms == 0 else 0
 
 
 def is_timeout():
