@@ -17,7 +17,7 @@ SECONDS = 30
 # anyway), and fec_plain.py, whose loops take milliseconds.
 HOT = {
     "gapcast_core/receiver.py": """
-        Receiver.accept Receiver._believed Receiver._is_continued Receiver._follow
+        Receiver.accept Receiver._believed Receiver._is_continued
         Receiver.stored Receiver.mended
         Receiver._drop Receiver._beyond Receiver._moved Receiver._clock Receiver._rest_at_end
         Receiver.rest Receiver.hear Receiver._request Receiver.tick Receiver._is_over

@@ -126,19 +126,7 @@ def test_with_five_percent_loss_of_everything(labs: Labs, root: Path, tmp_path: 
     for index in range(5):
         lab.drop_udp(index, 0.05)
     OurServer(lab, root)
-    for board in [Board(lab, index, tmp_path, "fw") for index in (1, 2, 3, 4)]:
-        assert_updated(done_by_the_second_boot(board))
-
-
-def done_by_the_second_boot(board: Board) -> dict[str, object]:
-    """The first one's question may be lost again and again, for the second that it has."""
-    try:
-        return board.done()
-    except AssertionError as failure:
-        if "no answer from the server" not in str(failure):
-            raise
-        board.power_on()
-        return board.done()
+    updated(*(Board(lab, index, tmp_path, "fw") for index in (1, 2, 3, 4)))
 
 
 # ---- death and return ----

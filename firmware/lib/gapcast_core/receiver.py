@@ -111,13 +111,11 @@ class Receiver:
         self._repeats = 0
         self.heard_data = True
         self._waiting = False
-        if block != self._run_block + 1:
-            self._run = 0
-        else:
-            self._run += 1
-            if block + JUMP_BLOCKS < self.position:
-                self._follow(block)
+        self._run = self._run + 1 if block == self._run_block + 1 else 0
         self._run_block = block
+        # Where many blocks in a row come, there is the stream: forged ones had moved its position.
+        if self._run >= RUN_BLOCKS and block + JUMP_BLOCKS < self.position <= gaps.total:
+            self.position = block
         if block >= gaps.next_block or gaps.is_missing(block):
             return block
         self.duplicates += 1
@@ -135,11 +133,6 @@ class Receiver:
         step = block - self._far_block
         self._far_block = block
         return 0 <= step <= JUMP_STEP_BLOCKS  # the same again: the server probes when nobody answers
-
-    def _follow(self, block):
-        """Where many blocks in a row come, there is the stream: forged ones had moved its position."""
-        if self._run >= RUN_BLOCKS and self.position <= self.gaps.total:
-            self.position = block
 
     def stored(self, block):
         """Block `block` is in flash now."""

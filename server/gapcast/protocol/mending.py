@@ -110,8 +110,7 @@ class Mending:
 
     def _left(self, unit: int) -> int:
         """Symbols of it that were not sent yet."""
-        most: int = max_symbols(unit)
-        return most - self._sent[unit]
+        return int(max_symbols(unit)) - self._sent[unit]
 
     # ---- what boards tell ----
 
@@ -248,9 +247,8 @@ class Mending:
         while self._budget <= 0 and self._open:
             self._at = min(self._open)
             self._open.remove(self._at)
-            needed = symbols_needed(
-                self._boards.values(), self.plan, self._at, self._sent[self._at], self._ended
-            )
+            sent = self._sent[self._at]
+            needed = symbols_needed(self._boards.values(), self.plan, self._at, sent, self._ended)
             self._budget = min(needed, self._left(self._at))
         return self._budget > 0
 

@@ -106,8 +106,7 @@ class Session(Paced):
             if member is None:
                 self._out += self._strangers.answer(data, source, now, self._roster.was_here(source))
             elif data[:2] == b"\x00\x05":
-                code, text = parse_error(data)
-                self._retire(member, "error", now, f"{code} {text}")
+                self._retire(member, "error", now, "{} {}".format(*parse_error(data)))
             elif data[:2] == b"\x00\x01":
                 self._on_request(member, data, now)
                 self._note_heard(member, now)
