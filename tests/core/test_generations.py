@@ -55,18 +55,11 @@ def test_an_interleaved_group_goes_by_as_a_whole():
     groups = [0]
     while groups[-1] < plan.count:
         groups.append(plan.until(groups[-1]))
-    assert groups == [0, 16, 24, 28, 30, 32, 33], "small ones at the end"
-    assert [plan.passed(block) for block in (1, 1024, 1025, 1536, 1537, 2057, 2058)] == [
-        0,
-        0,
-        16,
-        16,
-        24,
-        32,
-        33,
-    ]
-    assert plan.step(0) == 16
-    assert abs(plan.origin(0) - plan.origin(1)) == 8, "a pair's are not neighbours"
+    assert groups == [0, 24, 30, 33], "small ones at the end"
+    passed = [plan.passed(block) for block in (1, 1536, 1537, 1920, 1921, 2057, 2058)]
+    assert passed == [0, 0, 24, 24, 30, 30, 33]
+    assert plan.step(0) == 24
+    assert abs(plan.origin(0) - plan.origin(1)) == 12, "a pair's are not neighbours"
 
 
 def test_the_blocks_asked_for_one_by_one():

@@ -45,6 +45,14 @@ def test_after_the_stream_more_is_sent_to_boards_that_did_not_tell(count: int) -
     assert needed(boards, 0, ended=True) > needed(boards, 0, ended=False) > 0
 
 
+def test_boards_that_lose_the_same_are_sent_less_before_they_report() -> None:
+    boards = [board(0.1, []) for _ in range(10)]
+    expected = needed(boards, 0, ended=False)
+    for each, lost in zip(boards, (60, 60, 61, 60, 60, 60, 61, 60, 60, 60), strict=True):
+        each.total, each.lost = 600, lost
+    assert 0 < needed(boards, 0, ended=False) < expected
+
+
 def test_the_last_generations_are_not_paired() -> None:
     boards = [board(0.02, []) for _ in range(10)]
     paired = [is_pair_cheaper(boards, PLAN, generation) for generation in range(0, PLAN.count, 2)]

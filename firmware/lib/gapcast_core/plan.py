@@ -9,7 +9,8 @@ from .errors import UsageError
 
 MAX_BLOCKS = 64  # of a generation
 MAX_GENERATIONS = 128
-SPAN = 16  # generations of a group
+SPAN = 24  # generations of a group
+LAST_SPAN = 8  # so many that are left are one group: one after the other they can be mended without a pause
 WHOLE = 2  # the kind of a unit that is a pair
 
 
@@ -36,11 +37,14 @@ class Plan:
         return 0 < self.count <= MAX_GENERATIONS
 
     def mix(self):
-        """From now on generations are interleaved. The last groups are small: mended after the end."""
+        """From now on generations are interleaved.
+
+        Large groups spread bursts best. The last ones, which are mended after the end, are smaller.
+        """
         starts = [0]
         left = self.count
         while left:
-            span = min(max(min(SPAN, left // 2 & ~1), 2), left)
+            span = left if left <= LAST_SPAN else min(SPAN, left * 3 // 4 & ~1)
             starts.append(starts[-1] + span)
             left -= span
         self._starts = starts

@@ -7,9 +7,11 @@ from collections.abc import Callable, Collection
 
 from gapcast.protocol.needs import Needs, generations_of
 from gapcast.protocol.planner import pair_is_cheaper, pairs_are_cheaper, should_mend
+from gapcast.protocol.scatter import are_alike
 from gapcast_core.plan import Plan
 
 CAUTION = -0.3  # of the spread between boards, how much more than expected is sent before they report
+ALIKE_CAUTION = -1.0  # when all lose the same: no board makes up for another that lost less than expected
 # The same after the stream, where the air would else be idle until they do.
 END_CAUTION = 0.8
 SPARE_LOSSES = 0.1  # so many symbols expected to be lost by boards that need them are worth one more then
@@ -59,7 +61,8 @@ def symbols_needed(boards: Collection[Needs], plan: Plan, unit: int, sent: int, 
         sent: of this unit, so far.
         ended: the stream is over: nothing is sent while reports of one more symbol lost come in.
     """
-    caution = (END_CAUTION if ended else CAUTION) * math.sqrt(2 * math.log(len(boards) or 1))
+    caution = END_CAUTION if ended else ALIKE_CAUTION if are_alike(boards) else CAUTION
+    caution *= math.sqrt(2 * math.log(len(boards) or 1))
     generations = generations_of(plan, unit)
     blocks = [plan.blocks(generation) for generation in generations]
     first, last = generations[0], generations[-1]

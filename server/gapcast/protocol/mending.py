@@ -8,11 +8,11 @@ gone on, so no report is waited for, and a board seldom holds symbols of more th
 from __future__ import annotations
 
 from gapcast.protocol.again import Again
-from gapcast.protocol.bursts import are_bursty
 from gapcast.protocol.flight import Flight
 from gapcast.protocol.judging import are_worth_mending, is_pair_cheaper, neediest, symbols_needed
 from gapcast.protocol.needs import Needs, generations_of
 from gapcast.protocol.release import released
+from gapcast.protocol.scatter import are_bursty
 from gapcast.protocol.types import Address, Content
 from gapcast.protocol.unit_blocks import UnitBlocks
 from gapcast_core.generations import (

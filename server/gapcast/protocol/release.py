@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gapcast_core.plan import Plan
 
-HOLD_GENERATIONS = 3  # until then it shows whether losses come in bursts
+HOLD_GENERATIONS = 5  # until then it shows whether losses come in bursts
 CATCH_UP_BLOCKS = 32  # of the stream for each generation that was held back
 REPORTS_BLOCKS = 6  # within so many blocks of the stream boards tell what they need of a group
 
