@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import ipaddress
 import os
 import re
@@ -113,6 +114,8 @@ def serve(
     main = _open_main(listen, port)
     report = Report(as_json)
     _tell_fleet(path, report, main)
+    gc.collect()
+    gc.freeze()  # what has been loaded stays: to look at it all again would hold up a stream for 20 ms
     asyncio.run(_run(store, main, config, report))
 
 
