@@ -232,7 +232,7 @@ def test_errors_strangers_and_nonsense() -> None:
         net.send(data, stranger, tid)
         net.send(data, taker.address, tid)
     net.send(wire.pack_ack(2), taker.address, tid)
-    net.run(0.005)
+    net.run(0.002)
     assert {data[:4] for data in heard} == {b"\0\5\0\5"}
     drops = {event.reason for event in desk.tid.named("dropped")}
     assert {"foreign_tid", "ack_beyond_end"} <= drops
