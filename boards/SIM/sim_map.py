@@ -48,9 +48,17 @@ def look(to: ptr8, size: int, flash: ptr8, at: int, length: int):
         target = ptr8(int(target) + 1)
         source = ptr8(int(source) + 1)
     end = int(to) + size
-    while int(target) < end - 3:
-        ptr32(target)[0] = -1
-        target = ptr8(int(target) + 4)
+    while int(target) < end - 31:
+        to32 = ptr32(target)
+        to32[0] = -1
+        to32[1] = -1
+        to32[2] = -1
+        to32[3] = -1
+        to32[4] = -1
+        to32[5] = -1
+        to32[6] = -1
+        to32[7] = -1
+        target = ptr8(int(target) + 32)
     while int(target) < end:
         target[0] = 255
         target = ptr8(int(target) + 1)

@@ -21,8 +21,19 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_board_collects_often_until_the_application_starts(world: World, told: list[int]) -> None:
     with MiniServer({}).running() as server:
         world.agent.run(config=world.config(server.port))
-    assert told[0] == 4096
+    assert told[0] == 6144
     assert told[-1] == -1
+
+
+def test_not_while_a_pool_is_made(world: World, told: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it stays, so a collection would find nothing."""
+    from gapcast_boot import mending
+
+    at_pool: list[int] = []
+    monkeypatch.setattr(mending.fec, "Pool", lambda *_what: at_pool.append(told[-1]))
+    mending._make_pool(1024)
+    assert at_pool == [-1]
+    assert told[-1] == 6144
 
 
 def test_with_external_memory_it_does_not(

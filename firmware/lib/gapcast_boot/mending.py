@@ -36,6 +36,14 @@ def open_mended(download, answer, local_ip, name):
 def _make_pool(blksize):
     """As large as the heap allows; None when it is too small: mending must not cost the download."""
     port.collect()  # in one piece, if there is one
+    port.collect_often(False)  # all of a pool stays
+    try:
+        return _largest_pool(blksize)
+    finally:
+        port.collect_often(True)
+
+
+def _largest_pool(blksize):
     for symbols in POOL_SYMBOLS:
         if not port.has_free(symbols * _SYMBOL_BYTES * blksize // 1024 + SPARE_BYTES):
             continue

@@ -22,7 +22,7 @@ NO_WAIT = 0  # a timeout: what is not there at once is EAGAIN
 DEAF = -1  # frames(): this socket will never hear again, open a new one
 _CONTROL_BYTES = 512
 _SMALL_HEAP_BYTES = 256 * 1024
-_COLLECT_BYTES = 4096
+_COLLECT_BYTES = 6144
 
 _QUIET_ERRNOS = (errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNREFUSED)
 _IP_ADD_MEMBERSHIP = getattr(socket, "IP_ADD_MEMBERSHIP", 35)
