@@ -24,6 +24,7 @@ IMAGE_BYTES = 400_000
 RATE = "4M"
 STREAM = ("blksize", "1024", "tsize", "0", "multicast", "", "ranges", "")
 # An attacker that never stops holds its victim, and only that, for as long as the victim's own limits allow.
+MAX_AS_SERVER = 100  # then it is over: whom it held from block to block goes on
 MAX_LATER = 60
 OTHERS_S = 20.0  # a second when the stream goes on, five when all of them fetch by unicast
 MAX_AS_MASTER = 20
@@ -66,7 +67,8 @@ def from_guessed_ports(spy: Impostor, heard: Heard) -> Iterator[tuple[Address, A
 
 def as_the_server(spy: Impostor, heard: Heard) -> Iterator[tuple[Address, Address, bytes]]:
     """One piece of nonsense for each datagram overheard, from the very port that the board trusts."""
-    yield spy.tid(heard), heard.source, spy.chance.choice(spy.nonsense())
+    if spy.forged < MAX_AS_SERVER:
+        yield spy.tid(heard), heard.source, spy.chance.choice(spy.nonsense())
 
 
 def as_the_server_later(spy: Impostor, heard: Heard) -> Iterator[tuple[Address, Address, bytes]]:
