@@ -103,14 +103,22 @@ def test_a_server_that_changes_the_size_again_and_again_is_left(world: World) ->
         fetch(world, server, stall_ms=STALL_MS)
 
 
-def test_an_image_of_another_size_than_its_header_says_is_not_taken(world: World) -> None:
-    """Behind its end nothing has been erased, and nothing could be right."""
+@pytest.mark.parametrize("more_bytes", [4096, 100, -4096])
+@pytest.mark.parametrize("plain", [False, True])
+def test_an_image_of_another_size_than_its_header_says_is_not_taken(
+    world: World, plain: bool, more_bytes: int
+) -> None:
+    """Behind its end nothing has been erased, and nothing could be right. Plain: the last DATA tells."""
     world.program("ota_0", build_sample(8192, "1.0.0", CHIP))
     world.power_on()
     container = make_container()
     files = files_of(container)
-    longer = {name: data + bytes(4096) if name.startswith("gap/") else data for name, data in files.items()}
-    with MiniServer(longer).running() as server:
+    for name, data in files.items():
+        if name.startswith("gap/"):
+            files[name] = data + bytes(more_bytes) if more_bytes > 0 else data[:more_bytes]
+    server = MiniServer(files)
+    server.plain = plain
+    with server.running():
         told = world.preboot(world.config(server.port, stall_ms=STALL_MS))
     assert told.outcome == "failed"
     assert "wrong_size" in told.detail

@@ -152,9 +152,15 @@ class Download:
         return self.payload[:data_bytes]
 
     def end_unsized(self, block, data_bytes):
-        """The short DATA tells the length that no `tsize` did (RFC 1350 section 6)."""
+        """The short DATA tells the length that no `tsize` did (RFC 1350 section 6).
+
+        Raises PeerError `wrong_size`.
+        """
+        size_bytes = (block - 1) * self.blksize + data_bytes
+        if self._expected_bytes not in (None, size_bytes):
+            raise PeerError("wrong_size")
         self.gaps.set_total(block if data_bytes else block - 1)
-        self.size_bytes = (block - 1) * self.blksize + data_bytes
+        self.size_bytes = size_bytes
 
     def mark_missing(self, offset, size_bytes):
         """The blocks of this byte range are bad and have to be fetched again."""

@@ -11,8 +11,8 @@ from .errors import UsageError
 NO_ACK = -1
 REPEAT_MS = 500  # a silent Gapcast server gets our last ACK again; its own timer is shorter
 GIVE_UP_REPEATS = 8
-FIRST_AGAIN_MS = 200  # the ACK of an OACK is repeated, so often and so soon: a board has a second for a header
-FIRST_TIMES = 4
+FIRST_AGAIN_MS = 200  # the ACK of an OACK is repeated so soon: a board has a second for a header
+FIRST_TIMES = 4  # and so often
 ASK_AGAIN_MS = 100  # what comes sooner may have been on its way before our ACK
 STOCK_REPEAT_MS = 6000  # see receiver.py
 STOCK_GIVE_UP_REPEATS = 3
@@ -135,12 +135,11 @@ class Reader:
         """Nothing came for a while; call it about every 100 ms."""
         stock = self.offer.ranges is None
         quiet_ms = self.quiet_ms(now_ms)
-        first_times = self._first_times
-        if stock and self._next == 1 and first_times < FIRST_TIMES:
-            if quiet_ms >= FIRST_AGAIN_MS * (first_times + 1):
-                # A server that knows no more of us than a request may not repeat itself.
-                self._first_times = first_times + 1
-                self._ask_again(now_ms)
+        first = self._next == 1 and self._first_times < FIRST_TIMES
+        if stock and first and quiet_ms >= FIRST_AGAIN_MS * (self._first_times + 1):
+            # A server that knows no more of us than a request may not repeat itself.
+            self._first_times += 1
+            self._ask_again(now_ms)
         if (self._stale or (stock and self._in_window)) and quiet_ms >= ASK_AGAIN_MS:
             # The end of a window is lost: it did not fit into a board's short queue, and would not the
             # next time. Now the queue is empty. A Gapcast server's window may be waiting for the pacer.
