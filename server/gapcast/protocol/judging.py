@@ -55,7 +55,7 @@ def neediest(boards: Collection[Needs], plan: Plan, has_symbols: Callable[[int],
 
 
 def symbols_needed(boards: Collection[Needs], plan: Plan, unit: int, sent: int, ended: bool) -> int:
-    """Symbols to send of a unit so that the neediest board is expected to have enough.
+    """Symbols to send of a unit for the neediest board.
 
     Args:
         sent: of this unit, so far.
@@ -67,7 +67,7 @@ def symbols_needed(boards: Collection[Needs], plan: Plan, unit: int, sent: int, 
     blocks = [plan.blocks(generation) for generation in generations]
     first, last = generations[0], generations[-1]
     lacking = [board for board in boards if board.lacks(first) or board.lacks(last)]
-    spare = 0
+    spare = None
     if ended:
         spare = sum(board.loss * board.told(generations) for board in lacking) > SPARE_LOSSES
     wants = (board.wants(generations, blocks, sent, caution, spare) for board in lacking)

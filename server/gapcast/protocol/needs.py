@@ -82,22 +82,26 @@ class Needs:
         return sum(self.known[generations.start : generations.stop])
 
     def wants(
-        self, generations: range, blocks: list[int], sent: int, caution: float, spare: int = 0
+        self, generations: range, blocks: list[int], sent: int, caution: float, spare: int | None = None
     ) -> float:
-        """Symbols still to send of a unit so that it is expected to have enough.
+        """Symbols still to send of a unit.
 
         Args:
             generations: that the unit is made of, and how many blocks each has.
             sent: of this unit, so far.
             caution: deviations more than the mean that it is taken to lack where it has not told.
-            spare: symbols more than the mean where it has.
+            spare: symbols more than it is expected to need where it has told. None: as many as it lacks, for
+                nobody waits while it asks again for what is lost of these, and more would often be too many.
         """
         told = len(self.known) - generations.start
         if told >= len(blocks):
             lack: float = self.told(generations)
             if not lack:
                 return 0.0
-            sent -= self.base[generations.stop - 1] + spare
+            sent -= self.base[generations.stop - 1]
+            if spare is None:
+                return min(lack, POOL_BLOCKS) - sent
+            sent -= spare
         else:
             untold = sum(blocks[max(told, 0) :])
             lack = sum(self.known[generations.start :]) if told > 0 else 0
