@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from gapcast.protocol.mending import plan_for
+from gapcast.protocol.unit_blocks import plan_for
 from gapcast_core import generations
 
 from .clients import Board, Stock

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gapcast.protocol.again import MAX_TIMES
-from gapcast.protocol.mending import Mending, plan_for
+from gapcast.protocol.mending import PROBE_EVENLY, PROBE_S, SILENT_S, Mending
+from gapcast.protocol.unit_blocks import plan_for
 from gapcast_core import generations, wire
 
 from .mended_bench import REPAIR, Bench, content, outcomes
@@ -42,6 +43,33 @@ def test_a_board_that_always_wants_more_gets_each_symbol_once() -> None:
     assert len(blocks) == 16 * MAX_TIMES
     assert not mending.wants_data()
     assert mending.on_time(now + 1) == liars, "they get their turns"
+
+
+def test_a_board_that_is_silent_is_asked_less_and_less_often() -> None:
+    plan = plan_for(Bytes(content(128)), 1024)
+    assert plan is not None
+    mending = Mending(plan, Bytes(content(128)), 1024, 0.0)
+    boards = [(f"10.0.0.{number}", 5000) for number in range(1, 5)]
+    for block in range(1, 65):
+        mending.streamed(block, block, 0.0)
+    for board in boards:
+        mending.report(board, [12], [], (64, 52, False), 0.0)
+    mending.stream_at(128, True, 0.0)
+    now = 0.0
+    asked: list[float] = []
+    while now < SILENT_S:
+        if mending.wants_data():
+            mending.next_data(now)
+            asked.append(now)
+            continue
+        due = mending.deadline()
+        assert due is not None
+        now = due
+        left = mending.on_time(now)
+    assert left == boards, "they get their turns"
+    asked = [when for when in asked if when > 0]
+    apart = [round((later - earlier) / PROBE_S) for earlier, later in zip([0.0, *asked], asked, strict=False)]
+    assert apart[: PROBE_EVENLY + 5] == [1] * (PROBE_EVENLY + 1) + [2, 4, 8, 16]
 
 
 def test_a_silent_board_costs_a_few_symbols() -> None:

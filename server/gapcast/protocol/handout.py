@@ -19,7 +19,8 @@ from gapcast_core.wire import pack_data, parse_ack, parse_error
 GATHER_S = 0.03  # from a round's first request to its DATA, and between two rounds: 40 kB/s at most
 QUIET_S = 0.005  # less when all have answered, and nobody came for so long
 REPEAT_S = 0.05  # for an ACK: a fleet answers all at once, and each of its ACKs takes its time on the air
-DONE_S = 0.01  # less when some have answered, and none for so long
+DONE_S = 0.01  # less when some have answered, and none for so long, or
+FEW = 8  # boards are left
 ROUNDS = 5  # for one board: with 20 % loss one in 3000 misses all; a board waits 300 ms for them
 IDLE_S = 1.0  # a fleet's stragglers find the group again; then it is free for others
 
@@ -169,7 +170,7 @@ class Handout:
     def _due(self) -> float:
         """When the next round begins. Only those that were heard count: nobody is sent DATA unproven."""
         if self._gather_from is None:
-            due = self._round_at + REPEAT_S
+            due = self._round_at + (REPEAT_S if len(self._rounds) > FEW else GATHER_S)
             if self._complete_at > self._round_at:  # there are answers: who has none by then has lost it
                 due = min(due, max(self._round_at + GATHER_S, self._complete_at + DONE_S))
             return due

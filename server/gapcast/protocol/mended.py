@@ -8,8 +8,9 @@ from gapcast.protocol import events as ev
 from gapcast.protocol.groups import repair_group
 from gapcast.protocol.members import Member
 from gapcast.protocol.membership import Membership
-from gapcast.protocol.mending import Mending, plan_for
+from gapcast.protocol.mending import Mending
 from gapcast.protocol.types import Address, Content, Datagram
+from gapcast.protocol.unit_blocks import plan_for
 from gapcast_core.errors import PeerError
 from gapcast_core.generations import HEARD, LACKS, format_offer, parse_heard, parse_lacks, parse_surplus
 from gapcast_core.options import RANGES

@@ -16,7 +16,6 @@ from gapcast.protocol.scatter import are_bursty
 from gapcast.protocol.types import Address, Content
 from gapcast.protocol.unit_blocks import UnitBlocks
 from gapcast_core.generations import (
-    BLOCKS,
     FIRST_REPAIR_SYMBOL,
     MIXED_FLAG,
     Plan,
@@ -28,7 +27,8 @@ from gapcast_core.generations import (
 
 PROBE_S = 0.012  # nothing to send, but somebody lacks something: one symbol wakes its report
 PROBE_DATAGRAMS = 6  # at a slow rate, after the time of so many: a pause is what is longer than usual
-PROBE_MAX_TIMES = 64  # doubled each time that no report comes of it
+PROBE_EVENLY = 3  # so many may be lost; then the time is doubled each time that no report comes of it
+PROBE_MAX_TIMES = 64
 SILENT_S = 3.0  # a board that reports nothing for so long is on its own
 JUDGE_EVERY_S = 0.02
 SPREAD_BLOCKS = 1  # of the stream between two symbols, when loss comes in bursts
@@ -61,7 +61,7 @@ class Mending:
         self._at = 0
         self._budget = 0
         self._sent_at = now
-        self._probe_times = 1
+        self._probes = 0  # since the last report
         self._judged_at = now  # whether losses come in bursts
         self._rest = 0  # blocks of the stream that go before the next symbol
         self._ended = False
@@ -130,7 +130,7 @@ class Mending:
                 interleaved generations.
         """
         board = self._boards.setdefault(address, Needs(now, self._flight.datagrams))
-        self._probe_times = 1
+        self._probes = 0
         place = self._flight.place(heard[0]) if heard is not None else None
         if place is not None and heard is not None:
             board.learn(place, heard[1])
@@ -274,7 +274,8 @@ class Mending:
         """When to call on_time, once the stream has ended."""
         if not self._ended or not self._boards:
             return None
-        return self._sent_at + self._probe_times * max(PROBE_S, PROBE_DATAGRAMS * self.interval_s)
+        times = min(1 << max(self._probes - PROBE_EVENLY, 0), PROBE_MAX_TIMES)
+        return self._sent_at + times * max(PROBE_S, PROBE_DATAGRAMS * self.interval_s)
 
     def on_time(self, now: float) -> list[Address]:
         """Wake the reports of boards that still lack something; which boards need their turn instead."""
@@ -288,13 +289,5 @@ class Mending:
             self._at = self._unit(neediest(boards, self.plan, lambda at: bool(self._left(self._unit(at)))))
             self._budget = min(1, self._left(self._at))
         self._sent_at = now
-        self._probe_times = min(self._probe_times * 2, PROBE_MAX_TIMES)
+        self._probes += 1
         return left
-
-
-def plan_for(content: Content, blksize: int) -> Plan | None:
-    """How this file can be mended; None when it cannot: too long, too odd, or too small a block."""
-    if not content.size or content.size % blksize or blksize % 8:
-        return None
-    plan = Plan(content.size // blksize, BLOCKS)
-    return plan if plan.fits() else None

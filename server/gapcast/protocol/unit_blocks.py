@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gapcast.protocol.erasure import repair_symbols
 from gapcast.protocol.types import Content
+from gapcast_core.generations import BLOCKS
 from gapcast_core.plan import Plan
 
 
@@ -38,3 +39,11 @@ class UnitBlocks:
             self._data = b"".join(self.read(block) for block in self.of(unit))
             self._unit = unit
         return repair_symbols(self._data, self._plan.size(unit), self._blksize, [symbol])[0]
+
+
+def plan_for(content: Content, blksize: int) -> Plan | None:
+    """How this file can be mended; None when it cannot: too long, too odd, or too small a block."""
+    if not content.size or content.size % blksize or blksize % 8:
+        return None
+    plan = Plan(content.size // blksize, BLOCKS)
+    return plan if plan.fits() else None
