@@ -133,6 +133,17 @@ class Roster:
         """The active member at `address`."""
         return self._members.get(address)
 
+    def readmit(self, address: Address) -> Member | None:
+        """One that had to leave before it could prove its address, and has sent something now.
+
+        When hundreds of boards ask at once, there are more than MAX_UNPROVEN for a moment.
+        """
+        member = self._retired.get(address)
+        if member is None or member.heard or self.proven >= MAX_MEMBERS or self._is_full(address[0]):
+            return None
+        self.add(member)
+        return member
+
     def was_here(self, address: Address) -> bool:
         """Whether a retired member had that address."""
         return address in self._retired

@@ -101,7 +101,7 @@ class Session(Paced):
     def receive(self, data: bytes, source: Address, now: float) -> None:
         if self.closed:
             return
-        member = self._roster.get(source)
+        member = self._roster.get(source) or self._roster.readmit(source)
         try:
             if member is None:
                 self._out += self._strangers.answer(data, source, now, self._roster.was_here(source))
