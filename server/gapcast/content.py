@@ -39,8 +39,7 @@ class FileContent:
         self._descriptor = descriptor
         self._in_memory = in_memory
         self.held_bytes = stamp.size if in_memory else 0
-        memory = mmap.mmap(-1, max(self.held_bytes, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._held = memoryview(memory)[: self.held_bytes]  # zeros that cost nothing before they are written
+        self._held = _zeros(self.held_bytes)
         self._unread = dict.fromkeys(range(-(-self.held_bytes // PIECE_BYTES)))  # an ordered set of pieces
         if in_memory:
             try:
@@ -99,6 +98,13 @@ class FileContent:
             raise ContentChangedError from error
         if Stamp.of(status) != self._stamp:
             raise ContentChangedError
+
+
+def _zeros(size_bytes: int) -> memoryview:
+    """Memory that costs nothing before it is written to. Raises OSError."""
+    if not size_bytes:
+        return memoryview(b"")
+    return memoryview(mmap.mmap(-1, size_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class BytesContent:

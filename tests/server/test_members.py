@@ -48,6 +48,11 @@ def test_who_was_heard_and_left_does_not_come_back() -> None:
     roster.retire(one)
     assert roster.readmit(one.address) is None
     assert roster.readmit(member(2).address) is None, "never here"
+    gone = member(3)
+    join(roster, [gone])
+    gone.left = True
+    roster.retire(gone)
+    assert roster.readmit(gone.address) is None
 
 
 def test_a_host_has_no_more_places_for_it() -> None:

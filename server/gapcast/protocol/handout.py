@@ -19,8 +19,8 @@ from gapcast_core.wire import pack_data, parse_ack, parse_error
 GATHER_S = 0.03  # from a round's first request to its DATA, and between two rounds: 40 kB/s at most
 QUIET_S = 0.005  # less when all have answered, and nobody came for so long
 REPEAT_S = 0.05  # for an ACK: a fleet answers all at once, and each of its ACKs takes its time on the air
-DONE_S = 0.01  # less when some have answered, and none for so long, or
-FEW = 8  # boards are left
+DONE_S = 0.01  # less when some have answered, and none for so long
+FEW = 8  # less, too, when no more boards than these are left
 ROUNDS = 5  # for one board: with 20 % loss one in 3000 misses all; a board waits 300 ms for them
 IDLE_S = 1.0  # a fleet's stragglers find the group again; then it is free for others
 
@@ -94,6 +94,7 @@ class Handout:
     def refused(self, peer: Address, now: float) -> None:
         member = self._roster.get(peer)
         if member is not None:
+            member.left = True
             self._retire(member)
 
     def touch(self, host: str, now: float) -> None:

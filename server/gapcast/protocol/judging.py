@@ -11,9 +11,9 @@ from gapcast.protocol.scatter import are_alike
 from gapcast_core.plan import Plan
 
 CAUTION = -0.3  # of the spread between boards, how much more than expected is sent before they report
-ALIKE_CAUTION = -1.0  # when all lose the same: no board makes up for another that lost less than expected
 # The same after the stream, where the air would else be idle until they do.
 END_CAUTION = 0.8
+ALIKE_CAUTION = -1.0  # when all lose the same: what one has no use for, none has
 SPARE_LOSSES = 0.1  # so many symbols expected to be lost by boards that need them are worth one more then
 LAST_GENERATIONS = 3  # not paired: nothing else is done while a board solves them, twice as long for a pair
 

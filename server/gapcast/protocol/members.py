@@ -32,6 +32,7 @@ class Member:
     credit: Credit
     offer_bytes: int = 0
     heard: bool = False  # ever, apart from its RRQ: the address is not forged
+    left: bool = False  # by itself
     told_master: bool = False  # its first OACK said so, only to make it answer
     was_master: bool = False
     at_end: bool = False  # as a master it had all the rest already: it cannot clock it for the others
@@ -134,12 +135,14 @@ class Roster:
         return self._members.get(address)
 
     def readmit(self, address: Address) -> Member | None:
-        """One that had to leave before it could prove its address, and has sent something now.
+        """One that had to make room before it could prove its address, and has sent something now.
 
         When hundreds of boards ask at once, there are more than MAX_UNPROVEN for a moment.
         """
         member = self._retired.get(address)
-        if member is None or member.heard or self.proven >= MAX_MEMBERS or self._is_full(address[0]):
+        if member is None or member.heard or member.left:
+            return None
+        if self.proven >= MAX_MEMBERS or self._is_full(address[0]):
             return None
         self.add(member)
         return member

@@ -70,6 +70,7 @@ class Membership(ABC):
     def _drop_out(self, address: Address, outcome: str, now: float) -> None:
         member = self._roster.get(address)
         if member is not None:
+            member.left = True
             self._retire(member, outcome, now)
 
     def touch(self, host: str, now: float) -> None:
