@@ -32,11 +32,11 @@ class Bench:
     folder: Path
     runs: int = 0
 
-    def fleet(self) -> Fleet:
+    def fleet(self, stall_ms: int = STALL_MS) -> Fleet:
         """New boards, that have their factory image."""
         self.runs += 1
         return Fleet(
-            self.lab, range(1, BOARDS + 1), self.folder / f"run{self.runs}", "fw", self.key, stall_ms=STALL_MS
+            self.lab, range(1, BOARDS + 1), self.folder / f"run{self.runs}", "fw", self.key, stall_ms=stall_ms
         )
 
     @property

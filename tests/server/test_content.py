@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gapcast import content
+from gapcast import content, store
 from gapcast.protocol.types import ContentChangedError
 from gapcast.store import Store
 
@@ -50,14 +50,25 @@ def test_pieces_of_two_versions_never_mix(tmp_path: Path, pieces: bytes) -> None
         opened.read(PIECE, 1024)
 
 
-def test_a_disk_that_fails_later_ends_the_transfer(
-    tmp_path: Path, pieces: bytes, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_shrinks_before_it_is_read_is_no_content(tmp_path: Path, pieces: bytes) -> None:
+    descriptor = os.open(tmp_path / "pieces", os.O_RDONLY)
+    stamp = content.Stamp.of(os.fstat(descriptor))
+    os.truncate(tmp_path / "pieces", 2)
+    with pytest.raises(ContentChangedError):
+        content.FileContent(descriptor, stamp, True)
+
+
+@pytest.mark.parametrize(("read", "in_memory"), [("preadv", True), ("pread", False)])
+def test_a_failing_disk_ends_the_transfer(
+    tmp_path: Path, pieces: bytes, monkeypatch: pytest.MonkeyPatch, read: str, in_memory: bool
 ) -> None:
+    if not in_memory:
+        monkeypatch.setattr(store, "WHOLE_MAX_BYTES", 0)
     opened = Store(tmp_path).open("pieces").content
 
     def fail(*_what: object) -> int:
         raise OSError(errno.EIO, "input/output error")
 
-    monkeypatch.setattr(os, "preadv", fail)
+    monkeypatch.setattr(os, read, fail)
     with pytest.raises(ContentChangedError):
         opened.read(0, 6)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gapcast import content, store
+from gapcast import store
 from gapcast.protocol.types import ContentChangedError
 from gapcast.store import Store
 from gapcast_core.container import Header, content_id
@@ -267,26 +267,6 @@ def test_descriptors_are_closed(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
             pass
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_file_that_shrinks_while_it_is_read_is_no_content(root: Path) -> None:
-    descriptor = os.open(root / "file", os.O_RDONLY)
-    stamp = content.Stamp.of(os.fstat(descriptor))
-    os.truncate(root / "file", 2)
-    with pytest.raises(ContentChangedError):
-        content.FileContent(descriptor, stamp, True)
-
-
-def test_a_failing_disk_ends_the_transfer(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "WHOLE_MAX_BYTES", 0)
-    opened = Store(root).open("file").content
-
-    def fail(*_what: object) -> bytes:
-        raise OSError(errno.EIO, "input/output error")
-
-    monkeypatch.setattr(os, "pread", fail)
-    with pytest.raises(ContentChangedError):
-        opened.read(0, 6)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EIO])

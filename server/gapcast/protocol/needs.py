@@ -93,22 +93,16 @@ class Needs:
             spare: symbols more than it is expected to need where it has told. None: as many as it lacks, for
                 nobody waits while it asks again for what is lost of these, and more would often be too many.
         """
+        lack: float = min(self.told(generations), POOL_BLOCKS)  # what is beyond is sent as it is
         told = len(self.known) - generations.start
-        if told >= len(blocks):
-            lack: float = self.told(generations)
-            if not lack:
-                return 0.0
-            sent -= self.base[generations.stop - 1]
-            if spare is None:
-                return min(lack, POOL_BLOCKS) - sent
-            sent -= spare
-        else:
-            untold = sum(blocks[max(told, 0) :])
-            lack = sum(self.known[generations.start :]) if told > 0 else 0
-        lack = min(lack, POOL_BLOCKS)  # what is beyond is sent as it is
         if told < len(blocks):
+            untold = sum(blocks[max(told, 0) :])
             lack += self.loss * untold + caution * math.sqrt(untold * self.loss * (1 - self.loss))
-        return lack / (1 - self.loss) - sent
+            return lack / (1 - self.loss) - sent
+        if not lack:
+            return 0.0
+        sent -= self.base[generations.stop - 1]
+        return lack - sent if spare is None else lack / (1 - self.loss) + spare - sent
 
 
 def generations_of(plan: Plan, unit: int) -> range:
